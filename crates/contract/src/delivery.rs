@@ -1,0 +1,144 @@
+//! A webhook, made uniform by gateway: the same shape whatever forge sent it.
+
+use crate::{CloneUrl, DeliveryId, Metadata, ProjectName, Provider, Rest, Timestamp};
+
+/// One authentic webhook; one JSON object on `forge:webhooks`.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct WebhookDelivery {
+    /// The forge's name for this delivery.
+    pub id: DeliveryId,
+    /// Which kind of forge.
+    pub provider: Provider,
+    /// The event as the forge names it, such as `push`.
+    pub event: String,
+    /// The event's action, where it has one, such as `opened`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// When gateway took it.
+    pub received_at: Timestamp,
+    /// Where it happened; absent for events that belong to no repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Repository>,
+    /// Who caused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+    /// What happened, as far as builds are concerned.
+    pub source: SourceEvent,
+    /// Correlation and tracing.
+    #[serde(default)]
+    pub metadata: Metadata,
+    /// The body as it was received, for replay.
+    pub body: String,
+    /// Everything else, kept.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
+/// The repository an event is about.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Repository {
+    /// `org/repo`.
+    pub full_name: ProjectName,
+    /// Where to clone it from.
+    pub clone_url: CloneUrl,
+    /// Its main branch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_branch: Option<String>,
+}
+
+/// The part of an event that can lead to builds.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum SourceEvent {
+    /// A ref moved, appeared or went away.
+    Push {
+        /// The full ref.
+        #[serde(rename = "ref")]
+        git_ref: String,
+        /// Its commit before; all zeros when it is new.
+        before: String,
+        /// Its commit after; all zeros when it is gone.
+        after: String,
+        /// True when the ref was deleted.
+        deleted: bool,
+        /// Message of the newest commit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
+    /// A pull request changed.
+    PullRequest(PullRequest),
+    /// Anything else; the event's name and body say what.
+    Other,
+}
+
+/// A pull request, as far as builds are concerned.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PullRequest {
+    /// Its number in the repository.
+    pub number: u64,
+    /// Its title.
+    pub title: String,
+    /// `open` or `closed`.
+    pub state: String,
+    /// Whether it is a draft.
+    #[serde(default)]
+    pub draft: bool,
+    /// The branch it comes from.
+    pub head_ref: String,
+    /// Its newest commit.
+    pub head_sha: String,
+    /// The repository it comes from; absent when that was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_repository: Option<String>,
+    /// The branch it goes to.
+    pub base_ref: String,
+    /// That branch's commit.
+    pub base_sha: String,
+}
+
+// === impl WebhookDelivery ===
+
+impl WebhookDelivery {
+    /// A delivery that belongs to no repository yet.
+    pub fn new(
+        id: DeliveryId,
+        provider: Provider,
+        event: &str,
+        received_at: Timestamp,
+        source: SourceEvent,
+        body: String,
+    ) -> Self {
+        Self {
+            id,
+            provider,
+            received_at,
+            source,
+            body,
+            event: event.to_owned(),
+            action: None,
+            repository: None,
+            sender: None,
+            metadata: Metadata::default(),
+            rest: Rest::new(),
+        }
+    }
+}
+
+// === impl Repository ===
+
+impl Repository {
+    /// A repository by name and address.
+    pub const fn new(full_name: ProjectName, clone_url: CloneUrl, default_branch: Option<String>) -> Self {
+        Self {
+            full_name,
+            clone_url,
+            default_branch,
+        }
+    }
+}

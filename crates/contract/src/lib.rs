@@ -1,0 +1,40 @@
+#![doc = include_str!("../README.md")]
+
+mod build;
+mod cancel;
+mod commit;
+mod delivery;
+mod event;
+mod fields;
+mod id;
+mod log;
+mod message;
+mod metadata;
+mod notification;
+mod project;
+pub mod route;
+mod status;
+mod text;
+mod time;
+mod vocabulary;
+
+pub use build::{BuildQueueMessage, PullRequestData, WebhookData};
+pub use cancel::{CancelOutcome, CancelRequest};
+pub use commit::{Branch, CommitHash, InvalidBranch, InvalidCommitHash};
+pub use delivery::{PullRequest, Repository, SourceEvent, WebhookDelivery};
+pub use event::{BuildEvent, Failure, Happening, Image, Stage, StageTime};
+pub use fields::{FieldError, InvalidMessage};
+pub use id::{BuildId, DeliveryId, InvalidBuildId, InvalidDeliveryId};
+pub use log::{LogChunk, LogLine, Stream};
+pub use message::Message;
+pub use metadata::Metadata;
+pub use notification::{Correlation, EndpointDelivery, Notification, Resource};
+pub use project::{
+    CloneUrl, InvalidCloneUrl, InvalidProjectName, InvalidRelativePath, ProjectName, RelativePath, Scheme,
+};
+pub use status::{BuildStatus, IllegalTransition, Terminal};
+pub use time::{InvalidTimestamp, Timestamp};
+pub use vocabulary::{BuildType, EventType, Priority, Provider, Strategy, UnknownWord};
+
+/// Fields that this version does not know, kept so that nothing is lost on the way through.
+pub type Rest = serde_json::Map<String, serde_json::Value>;

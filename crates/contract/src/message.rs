@@ -1,0 +1,99 @@
+//! What every message on a list has in common.
+
+use crate::{BuildEvent, BuildQueueMessage, EndpointDelivery, InvalidMessage, Metadata, Notification, WebhookDelivery};
+use serde::{Serialize, de::DeserializeOwned};
+
+mod sealed {
+    #[expect(unnameable_types, reason = "that is what seals the trait")]
+    pub trait Sealed {}
+}
+
+/// A message that may travel on a [`crate::route::List`]. Only the contract defines messages.
+pub trait Message: sealed::Sealed + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Names the message for ever: the same id twice is the same message.
+    fn id(&self) -> String;
+
+    /// Tracing and correlation, if the message has any.
+    fn metadata(&self) -> Option<&Metadata>;
+
+    /// The metadata, to be filled in; made if there is none.
+    fn metadata_mut(&mut self) -> &mut Metadata;
+
+    /// Parses and validates.
+    ///
+    /// # Errors
+    /// Names the field and the reason.
+    fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidMessage> {
+        serde_json::from_slice(bytes).map_err(InvalidMessage::from)
+    }
+
+    /// The JSON text that goes onto the list.
+    ///
+    /// # Errors
+    /// Never for the contract's own types; serde's signature allows it.
+    fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self)
+    }
+}
+
+macro_rules! message {
+    ($name:ident, |$this:ident| $id:expr) => {
+        impl sealed::Sealed for $name {}
+
+        impl Message for $name {
+            fn id(&self) -> String {
+                let $this = self;
+                $id
+            }
+
+            fn metadata(&self) -> Option<&Metadata> {
+                Some(&self.metadata)
+            }
+
+            fn metadata_mut(&mut self) -> &mut Metadata {
+                &mut self.metadata
+            }
+        }
+    };
+}
+
+message!(WebhookDelivery, |this| this.id.to_string());
+message!(BuildEvent, |this| this.key());
+message!(Notification, |this| this.event_id.to_string());
+
+impl sealed::Sealed for BuildQueueMessage {}
+
+impl Message for BuildQueueMessage {
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn metadata(&self) -> Option<&Metadata> {
+        self.metadata.as_ref()
+    }
+
+    fn metadata_mut(&mut self) -> &mut Metadata {
+        self.rest.shift_remove("metadata"); // An explicit null, kept until now.
+        self.metadata.get_or_insert_default()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidMessage> {
+        Self::parse(bytes)
+    }
+}
+
+impl sealed::Sealed for EndpointDelivery {}
+
+impl Message for EndpointDelivery {
+    fn id(&self) -> String {
+        format!("{}:{}", self.notification.event_id, self.endpoint)
+    }
+
+    fn metadata(&self) -> Option<&Metadata> {
+        Some(&self.notification.metadata)
+    }
+
+    fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.notification.metadata
+    }
+}
