@@ -1,1 +1,18 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+mod admin;
+pub mod config;
+pub mod http;
+mod launch;
+mod life;
+pub mod redis;
+mod secret;
+mod telemetry;
+pub mod trace;
+
+pub use config::{Setting, Values};
+pub use launch::{Failure, Service, launch};
+pub use life::{Latch, Life, Policy};
+pub use prometheus_client as metrics;
+pub use secret::Secret;
+pub use telemetry::chain;

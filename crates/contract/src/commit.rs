@@ -53,9 +53,7 @@ impl CommitHash {
 fn is_ref_name(text: &str) -> bool {
     let forbidden = |c: char| c <= ' ' || c == '\u{7f}' || "~^:?*[\\".contains(c);
     let part_ok = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && std::path::Path::new(part).extension().is_none_or(|e| e != "lock")
+        !part.is_empty() && !part.starts_with('.') && std::path::Path::new(part).extension().is_none_or(|e| e != "lock")
     };
     (1..=255).contains(&text.len())
         && !text.starts_with('-')

@@ -1,1 +1,96 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+mod api;
+mod archive;
+mod clock;
+mod config;
+mod dispatcher;
+mod intake;
+mod metrics;
+mod notice;
+mod planner;
+mod reconciler;
+mod store;
+mod tracker;
+
+use bus::{Bus, Worker};
+use chassis::{Failure, Life, Policy, Service};
+use contract::Message;
+use std::sync::Arc;
+
+pub use config::Config;
+
+/// The service, for [`chassis::launch`].
+pub const SERVICE: Service = Service {
+    name: "prow",
+    about: "Decides which event becomes which build, remembers, and answers people.",
+    admin_port: 9102,
+    settings: &[config::SETTINGS, chassis::redis::SETTINGS],
+};
+
+/// Reads the configuration.
+pub fn configure(values: &mut chassis::Values) -> Option<Config> {
+    Config::read(values)
+}
+
+/// Runs the control plane until the service stops.
+///
+/// # Errors
+/// When Redis or the database is unfit, or the address is taken.
+pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
+    let unfit = |error: bus::Error| Failure::Dependency(chassis::chain(&error));
+    let broken = |error: store::Error| Failure::Dependency(chassis::chain(&error));
+    let store = store::Store::open(&config.data_dir).await.map_err(broken)?;
+    let token = api::AdminToken::settle(&config).map_err(|error| Failure::Dependency(error.to_string()))?;
+    let bus = Bus::start(config.bus.clone()).map_err(unfit)?;
+    bus.ready().await.map_err(unfit)?;
+
+    let metrics = metrics::Metrics::new(&life);
+    let archive = archive::Archive::new(&config, &bus, &store, &life);
+    archive.resume().await.map_err(broken)?;
+    let dispatcher = dispatcher::Dispatcher::new(&config, &bus, &store);
+    let kick = dispatcher.kick();
+    life.keep("dispatcher", {
+        let (dispatcher, stopping) = (dispatcher.clone(), life.stopping());
+        move || dispatcher.clone().run(stopping.clone())
+    });
+    life.keep("reconciler", {
+        let (reconciler, stopping) = (
+            reconciler::Reconciler::new(&config, &bus, &store, &kick),
+            life.stopping(),
+        );
+        move || reconciler.clone().run(stopping.clone())
+    });
+
+    let webhooks = tended(bus.worker(&config.webhooks, "prow", 1, |_| String::new()), &life)
+        .await
+        .map_err(unfit)?;
+    let intake = intake::Webhooks::new(&store, &kick, &metrics, config.webhooks.limits);
+    life.keep("webhooks", {
+        let stopping = life.stopping();
+        move || intake.clone().run(webhooks.slot(0), stopping.clone())
+    });
+    let events = tended(bus.worker(&config.events, "prow", 1, |_| String::new()), &life)
+        .await
+        .map_err(unfit)?;
+    let intake = intake::Events::new(&store, &kick, &archive, &metrics, config.events.limits);
+    life.keep("events", {
+        let stopping = life.stopping();
+        move || intake.clone().run(events.slot(0), stopping.clone())
+    });
+
+    let canceller = bus.canceller(&config.builds, &config.cancel_channel);
+    let routes = api::routes(api::Shared::new(store, archive, canceller, token));
+    chassis::http::serve("api", config.listen, routes, chassis::http::Limits::default(), &life).await?;
+    life.ready();
+    Ok(())
+}
+
+/// Registers a worker and keeps it registered until the service stops.
+async fn tended<T: Message>(worker: Worker<T>, life: &Life) -> Result<Arc<Worker<T>>, bus::Error> {
+    worker.join().await?;
+    let worker = Arc::new(worker);
+    let (tended, stopping) = (Arc::clone(&worker), life.stopping());
+    life.spawn("worker", Policy::Essential, async move { tended.tend(stopping).await });
+    Ok(worker)
+}

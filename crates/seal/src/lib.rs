@@ -1,1 +1,9 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+mod key;
+mod standard;
+mod token;
+
+pub use key::{Key, Seal, bytes_to_hex, hex_to_bytes};
+pub use standard::{InvalidSecret, StandardSecret};
+pub use token::{digest, same, token};

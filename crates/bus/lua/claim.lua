@@ -1,0 +1,28 @@
+-- Starts an attempt at the message in the slot.
+-- ARGV 1 payload 2 worker 3 lease in ms 4 ttl of ended records in s 5 id
+if not redis.call('LPOS', SLOT, ARGV[1]) then return {'gone'} end
+local h = redis.call('HMGET', JOB, 'state', 'slot', 'worker', 'enq')
+local function drop(...)
+  redis.call('LREM', SLOT, 1, ARGV[1])
+  refill()
+  return {...}
+end
+if ended(h[1]) then return drop('ended', h[1]) end
+if h[1] == 'running' and h[2] ~= SLOT then
+  local seen = redis.call('ZSCORE', WORKERS, h[3])
+  if seen and tonumber(seen) > now() - tonumber(ARGV[3]) then return drop('duplicate', h[3]) end
+end
+local outcome = conclude_cancelled(ARGV[4])
+if outcome then return drop('ended', outcome) end
+if redis.call('EXISTS', PAUSED) == 1 then
+  redis.call('RPUSH', LIST, ARGV[1])
+  redis.call('LREM', SLOT, 1, ARGV[1])
+  return {'paused'}
+end
+redis.call('ZREM', DELAYED, ARGV[5])
+local attempt = redis.call('HINCRBY', JOB, 'attempt', 1)
+redis.call('HSET', JOB, 'state', 'running', 'worker', ARGV[2], 'slot', SLOT, 'started', now())
+redis.call('HDEL', JOB, 'payload')
+refill()
+local n = redis.call('HMGET', JOB, 'failures', 'crashes')
+return {'run', attempt, tonumber(n[1] or 0), tonumber(n[2] or 0)}

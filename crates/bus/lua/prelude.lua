@@ -1,0 +1,58 @@
+-- Shared by the scripts of a list. All keys live in one Cluster slot; lanes follow from KEYS[9].
+local LIST, DELAYED, DEAD, EVENTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local WORKERS, PAUSED, SLOT, JOB = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local FIRST_LANE = 9
+local DEAD_LETTERS = 10000
+
+-- Server time in ms: the clocks of clients never matter.
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function ended(state)
+  return state and state ~= 'queued' and state ~= 'running' and state ~= 'delayed'
+end
+
+-- Nobody blocks on a lane, so a lane feeds the list as soon as that is empty.
+local function refill()
+  if #KEYS < FIRST_LANE or redis.call('LLEN', LIST) > 0 then return end
+  for i = FIRST_LANE, #KEYS do
+    if redis.call('LMOVE', KEYS[i], LIST, 'RIGHT', 'LEFT') then return end
+  end
+end
+
+local function tell(event)
+  if event and event ~= '' then redis.call('LPUSH', EVENTS, event) end
+end
+
+-- A dead letter is one line that says why, then the message, byte for byte.
+local function bury(why, payload)
+  if why == '' then return end
+  redis.call('LPUSH', DEAD, why .. '\n' .. payload)
+  redis.call('LTRIM', DEAD, 0, DEAD_LETTERS - 1)
+end
+
+-- The one place where a message ends: state, event and time to live in one step.
+local function conclude(state, event, ttl)
+  redis.call('HSET', JOB, 'state', state, 'ended', now())
+  redis.call('HDEL', JOB, 'payload', 'slot', 'worker')
+  redis.call('EXPIRE', JOB, ttl)
+  tell(event)
+end
+
+-- Ends a cancelled message with the event that the canceller left in the record.
+local function conclude_cancelled(ttl)
+  local outcome = redis.call('HGET', JOB, 'cancel')
+  if not outcome then return nil end
+  conclude(outcome, redis.call('HGET', JOB, 'cancel_event'), ttl)
+  return outcome
+end
+
+-- True while this slot holds this attempt; otherwise drops the copy in the slot.
+local function holds(payload, attempt)
+  local h = redis.call('HMGET', JOB, 'state', 'attempt', 'slot')
+  if h[1] == 'running' and h[2] == attempt and h[3] == SLOT then return true end
+  redis.call('LREM', SLOT, 1, payload)
+  return false, h[1] or ''
+end

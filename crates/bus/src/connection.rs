@@ -1,0 +1,230 @@
+//! From a URL to clients: one pool for commands, one client for each blocking reader.
+
+use crate::{Error, ErrorKind, script::Scripts};
+use fred::{
+    clients::{Client, Pool, SubscriberClient},
+    interfaces::ClientLike as _,
+    types::{
+        Builder, InfoKind,
+        config::{Config, ReconnectError, ReconnectPolicy, TcpConfig, TlsConnector},
+    },
+};
+use std::{sync::Arc, time::Duration};
+
+/// How to reach Redis, and how long to wait for it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `redis://`, `rediss://`, `unix://`, `redis-sentinel://` or `redis-cluster://`; see fred's
+    /// `Config::from_url` for the parameters of each.
+    pub url: String,
+    /// The longest a command may take, while Redis is away too.
+    pub patience: Duration,
+    /// Use a Redis that evicts keys when its memory is full (and so loses work).
+    pub allow_eviction: bool,
+}
+
+/// A connection to Redis; cheap to clone.
+#[derive(Clone)]
+pub struct Bus {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    pool: Pool,
+    scripts: Scripts,
+}
+
+/// Connections for commands; two, so that one slow command does not delay all others.
+const POOL: usize = 2;
+/// Commands waiting for a connection; past it they fail.
+const WAITING_COMMANDS: usize = 10_000;
+
+// === impl Settings ===
+
+impl Settings {
+    /// Settings with the usual patience of five seconds.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            patience: Duration::from_secs(5),
+            allow_eviction: false,
+        }
+    }
+
+    fn builder(&self, patience: Duration) -> Result<Builder, Error> {
+        let wrong = |source| Error::redis(source, "configure", "redis url");
+        let url = self
+            .url
+            .replacen("unix://", "redis+unix://", usize::from(self.url.starts_with("unix://")));
+        let mut config = Config::from_url(&url).map_err(wrong)?;
+        config.fail_fast = false;
+        if url.starts_with("rediss") || url.starts_with("valkeys") {
+            config.tls = Some(tls().into());
+        }
+        let mut builder = Builder::from_config(config);
+        builder
+            .with_connection_config(|c| {
+                c.connection_timeout = Duration::from_secs(3);
+                c.internal_command_timeout = Duration::from_secs(3);
+                c.max_command_attempts = 1; // A command that was sent is never sent again by itself.
+                c.max_command_buffer_len = WAITING_COMMANDS;
+                c.reconnect_on_auth_error = true;
+                c.tcp = TcpConfig {
+                    nodelay: Some(true),
+                    ..TcpConfig::default()
+                };
+                c.reconnect_errors = vec![
+                    ReconnectError::ReadOnly,
+                    ReconnectError::Loading,
+                    ReconnectError::ClusterDown,
+                    ReconnectError::MasterDown,
+                    ReconnectError::NoReplicas,
+                ];
+            })
+            .with_performance_config(|p| {
+                p.default_command_timeout = patience;
+                p.broadcast_channel_capacity = 65_536; // The default of 32 loses messages of slow readers.
+            })
+            .set_policy(ReconnectPolicy::new_exponential(0, 50, 2_000, 2));
+        Ok(builder)
+    }
+}
+
+// === impl Bus ===
+
+impl Bus {
+    /// Starts connecting and returns at once; until it is connected, commands wait and then fail.
+    ///
+    /// # Errors
+    /// When the URL cannot be understood.
+    pub fn start(settings: Settings) -> Result<Self, Error> {
+        let patience = settings.patience;
+        let pool = settings
+            .builder(patience)?
+            .build_pool(POOL)
+            .map_err(|source| Error::redis(source, "configure", "redis"))?;
+        drop(pool.connect_pool());
+        Ok(Self {
+            shared: Arc::new(Shared {
+                settings,
+                pool,
+                scripts: Scripts::new(),
+            }),
+        })
+    }
+
+    /// Waits until Redis is there, then checks that it is fit: version 7 or newer, not evicting.
+    ///
+    /// # Errors
+    /// When it is not fit, or refuses the credentials.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.shared
+            .pool
+            .wait_for_connect()
+            .await
+            .map_err(|source| Error::redis(source, "connect", "redis"))?;
+        loop {
+            match self.client().info::<String>(Some(InfoKind::Default)).await {
+                Ok(info) => return self.check(&info),
+                Err(source) => {
+                    let error = Error::redis(source, "info", "redis");
+                    if !error.is_transient() {
+                        return Err(error);
+                    }
+                    tracing::warn!(error = %error, "redis is not ready yet");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+        }
+    }
+
+    /// Whether Redis answers, within the usual patience.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.client()
+            .ping::<()>(None)
+            .await
+            .map_err(|source| Error::redis(source, "ping", "redis"))
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        self.shared.pool.next()
+    }
+
+    pub(crate) fn scripts(&self) -> &Scripts {
+        &self.shared.scripts
+    }
+
+    /// A connection of its own, for commands that block it.
+    pub(crate) async fn blocking_client(&self) -> Result<Client, Error> {
+        let failed = |source| Error::redis(source, "connect", "redis");
+        let client = self.shared.settings.builder(Duration::ZERO)?.build().map_err(failed)?;
+        client.init().await.map_err(failed)?;
+        Ok(client)
+    }
+
+    /// A connection of its own that resubscribes after every reconnect.
+    pub(crate) async fn subscriber(&self) -> Result<SubscriberClient, Error> {
+        let failed = |source| Error::redis(source, "connect", "redis");
+        let client = self
+            .shared
+            .settings
+            .builder(self.shared.settings.patience)?
+            .build_subscriber_client()
+            .map_err(failed)?;
+        client.init().await.map_err(failed)?;
+        drop(client.manage_subscriptions());
+        Ok(client)
+    }
+
+    fn check(&self, info: &str) -> Result<(), Error> {
+        let unsuitable = |text: String| Err(Error::new(ErrorKind::Unsuitable(text), "check", "redis"));
+        let field = |name: &str| {
+            info.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .map(str::trim)
+                .unwrap_or_default()
+        };
+        let version = field("redis_version");
+        let major: u32 = version
+            .split('.')
+            .next()
+            .and_then(|v| v.parse().ok())
+            .unwrap_or_default();
+        if major < 7 {
+            return unsuitable(format!("redis {version} is too old, 7.0 or newer is needed"));
+        }
+        let policy = field("maxmemory_policy");
+        let evicts = policy != "noeviction" && field("maxmemory") != "0";
+        if evicts && !self.shared.settings.allow_eviction {
+            return unsuitable(format!(
+                "redis evicts keys when its memory is full (maxmemory-policy {policy}), which loses builds; \
+                 set maxmemory-policy noeviction, or allow it explicitly"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Bus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bus").finish_non_exhaustive()
+    }
+}
+
+/// TLS with the system's roots (or those of `SSL_CERT_FILE`); one unreadable root does not spoil it.
+fn tls() -> TlsConnector {
+    let mut roots = rustls::RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in found.errors {
+        tracing::warn!(%error, "a system certificate cannot be read");
+    }
+    roots.add_parsable_certificates(found.certs);
+    let config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsConnector::from(config)
+}

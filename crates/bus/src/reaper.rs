@@ -1,0 +1,180 @@
+//! Gives back what dead workers held, and what was put aside and is due. Every worker does it.
+
+use crate::{Bus, Error, LEASE, delivery::letter, keys::Keys, script};
+use contract::{Message, route::List};
+use fred::{
+    interfaces::{ListInterface as _, SortedSetsInterface as _},
+    types::Value,
+};
+use futures_util::TryStreamExt as _;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const REAP_EVERY: Duration = Duration::from_secs(5);
+const PROMOTE_EVERY: Duration = Duration::from_millis(500);
+const PROMOTE_BATCH: u64 = 100;
+/// How often slots without a registered worker are looked for; it walks the whole key space.
+const SWEEP_EVERY: Duration = Duration::from_hours(1);
+
+/// Watches over the other workers of a list.
+pub(crate) struct Reaper<'a, T> {
+    bus: &'a Bus,
+    keys: &'a Keys,
+    list: &'a List<T>,
+    lost_event: fn(&T) -> String,
+    /// Redis has answered without fail since then. Only after a calm lease is silence a worker's
+    /// own fault, and not the outage's.
+    calm_since: Instant,
+}
+
+// === impl Reaper ===
+
+impl<'a, T: Message> Reaper<'a, T> {
+    pub(crate) fn new(bus: &'a Bus, keys: &'a Keys, list: &'a List<T>, lost_event: fn(&T) -> String) -> Self {
+        Self {
+            bus,
+            keys,
+            list,
+            lost_event,
+            calm_since: Instant::now(),
+        }
+    }
+
+    pub(crate) async fn run(mut self) -> ! {
+        let mut reaped = Instant::now();
+        let mut swept = Instant::now();
+        loop {
+            tokio::time::sleep(PROMOTE_EVERY).await;
+            let mut round = self.promote().await;
+            if round.is_ok() && reaped.elapsed() >= REAP_EVERY {
+                reaped = Instant::now();
+                round = self.reap_the_dead().await;
+            }
+            if round.is_ok() && swept.elapsed() >= SWEEP_EVERY {
+                swept = Instant::now();
+                round = self.sweep_orphans().await;
+            }
+            if let Err(error) = round {
+                self.calm_since = Instant::now();
+                tracing::warn!(error = %error, list = self.keys.list(), "cannot reap");
+            }
+        }
+    }
+
+    async fn promote(&self) -> Result<(), Error> {
+        let args = vec![self.keys.job("").into(), PROMOTE_BATCH.to_string().into()];
+        script::run(
+            self.bus.client(),
+            &self.bus.scripts().promote,
+            "promote",
+            self.keys.plain(),
+            args,
+        )
+        .await
+        .map(drop)
+    }
+
+    async fn reap_the_dead(&self) -> Result<(), Error> {
+        let workers: Vec<(String, f64)> = self
+            .bus
+            .client()
+            .zrange(self.keys.workers(), 0, -1, None, false, None, true)
+            .await
+            .map_err(|source| Error::redis(source, "list workers", self.keys.workers()))?;
+        let newest = workers.iter().map(|(_, seen)| *seen).fold(0.0, f64::max);
+        let lease = LEASE.as_secs_f64() * 1000.0;
+        if self.calm_since.elapsed() < LEASE {
+            return Ok(());
+        }
+        // Our own beat is among them, so the newest is now, by the clock of Redis.
+        for (worker, _) in workers.iter().filter(|(_, seen)| newest - seen > lease) {
+            self.reap(worker).await?;
+        }
+        Ok(())
+    }
+
+    async fn reap(&self, worker: &str) -> Result<(), Error> {
+        let slots: usize = worker
+            .rsplit('.')
+            .next()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or_default();
+        let slots: Vec<_> = (0..slots).map(|n| self.keys.slot(worker, n)).collect();
+        for slot in &slots {
+            self.empty(worker, slot).await?;
+        }
+        let keys = [self.keys.workers().to_owned()].into_iter().chain(slots).collect();
+        let args = vec![worker.into(), LEASE.as_millis().to_string().into()];
+        script::run(self.bus.client(), &self.bus.scripts().forget, "forget", keys, args)
+            .await
+            .map(drop)
+    }
+
+    /// Takes everything out of one slot.
+    async fn empty(&self, worker: &str, slot: &str) -> Result<(), Error> {
+        let held: Vec<Value> = self
+            .bus
+            .client()
+            .lrange(slot, 0, -1)
+            .await
+            .map_err(|source| Error::redis(source, "read slot", slot))?;
+        for payload in held.iter().filter_map(Value::as_bytes) {
+            // What cannot be parsed has no record; it goes back and is buried by who takes it next.
+            let message = T::from_bytes(payload).ok();
+            let id = message.as_ref().map(Message::id).unwrap_or_default();
+            let event = message.as_ref().map(self.lost_event).unwrap_or_default();
+            let limits = &self.list.limits;
+            let args = vec![
+                worker.into(),
+                LEASE.as_millis().to_string().into(),
+                Value::Bytes(payload.to_vec().into()),
+                limits.crashes.to_string().into(),
+                event.into(),
+                limits.remember.as_secs().to_string().into(),
+                letter(&id, "its workers died too often").into(),
+            ];
+            let keys = self.keys.all(slot, &self.keys.job(&id));
+            let answer = script::run(self.bus.client(), &self.bus.scripts().reap, "reap", keys, args).await?;
+            tracing::warn!(message.id = id, worker, outcome = answer.text(0), "a worker died");
+        }
+        Ok(())
+    }
+
+    /// Finds slots whose worker is not registered at all, and registers it as long dead.
+    async fn sweep_orphans(&self) -> Result<(), Error> {
+        use fred::interfaces::ClientLike as _;
+        let (pattern, prefix) = self.keys.slots_of_anyone();
+        let client = self.bus.client();
+        let failed = |source| Error::redis(source, "sweep", &prefix);
+        let found: Vec<String> = if client.is_clustered() {
+            client
+                .scan_cluster_buffered(pattern, Some(500), None)
+                .map_ok(key_text)
+                .try_collect()
+                .await
+                .map_err(failed)?
+        } else {
+            client
+                .scan_buffered(pattern, Some(500), None)
+                .map_ok(key_text)
+                .try_collect()
+                .await
+                .map_err(failed)?
+        };
+        for key in found {
+            let Some((worker, _)) = key.strip_prefix(&prefix).and_then(|rest| rest.rsplit_once(':')) else {
+                continue;
+            };
+            let absent = fred::types::SetOptions::NX;
+            client
+                .zadd::<(), _, _>(self.keys.workers(), Some(absent), None, false, false, (0.0, worker))
+                .await
+                .map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+fn key_text(key: fred::types::Key) -> String {
+    key.into_string().unwrap_or_default()
+}

@@ -1,0 +1,111 @@
+//! The scripts, each one effect, sent by hash and reloaded when Redis forgot them.
+
+use crate::{Error, ErrorKind};
+use fred::{
+    clients::Client,
+    types::{Value, scripts::Script},
+};
+
+/// Runs even when Redis is out of memory: consumers must be able to drain what filled it.
+const DRAINS: &str = "#!lua flags=allow-oom\n";
+const FILLS: &str = "#!lua\n";
+/// What the scripts of a list share.
+const LIST: &str = include_str!("../lua/prelude.lua");
+const ALONE: &str = "";
+
+macro_rules! scripts {
+    ($($name:ident: $flags:ident + $prelude:ident + $file:literal),+ $(,)?) => {
+        /// Every script, ready to run.
+        #[derive(Debug)]
+        pub(crate) struct Scripts {
+            $(pub(crate) $name: Script,)+
+        }
+
+        impl Scripts {
+            pub(crate) fn new() -> Self {
+                Self {
+                    $($name: Script::from_lua([$flags, $prelude, include_str!($file)].concat()),)+
+                }
+            }
+        }
+    };
+}
+
+scripts! {
+    enqueue: FILLS + LIST + "../lua/enqueue.lua",
+    pick: DRAINS + LIST + "../lua/pick.lua",
+    claim: DRAINS + LIST + "../lua/claim.lua",
+    finish: DRAINS + LIST + "../lua/finish.lua",
+    retry: DRAINS + LIST + "../lua/retry.lua",
+    release: DRAINS + LIST + "../lua/release.lua",
+    poison: DRAINS + LIST + "../lua/poison.lua",
+    cancel: DRAINS + LIST + "../lua/cancel.lua",
+    reap: DRAINS + LIST + "../lua/reap.lua",
+    promote: DRAINS + LIST + "../lua/promote.lua",
+    requeue: FILLS + LIST + "../lua/requeue.lua",
+    beat: DRAINS + ALONE + "../lua/beat.lua",
+    forget: DRAINS + ALONE + "../lua/forget.lua",
+    log_append: FILLS + ALONE + "../lua/log_append.lua",
+    log_read: DRAINS + ALONE + "../lua/log_read.lua",
+    log_trim: DRAINS + ALONE + "../lua/log_trim.lua",
+}
+
+/// Runs a script; the answer is a list of values.
+pub(crate) async fn run(
+    client: &Client,
+    script: &Script,
+    operation: &'static str,
+    keys: Vec<String>,
+    args: Vec<Value>,
+) -> Result<Answer, Error> {
+    let key = keys.first().cloned().unwrap_or_default();
+    let answer: Value = script
+        .evalsha_with_reload(client, keys, args)
+        .await
+        .map_err(|source| Error::redis(source, operation, &key))?;
+    Ok(Answer {
+        values: answer.into_array(),
+        operation,
+        key,
+    })
+}
+
+/// What a script answered: a word and what belongs to it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    values: Vec<Value>,
+    operation: &'static str,
+    key: String,
+}
+
+// === impl Answer ===
+
+impl Answer {
+    pub(crate) fn text(&self, n: usize) -> String {
+        self.values.get(n).and_then(Value::as_string).unwrap_or_default()
+    }
+
+    pub(crate) fn number(&self, n: usize) -> u64 {
+        self.values.get(n).and_then(Value::as_u64).unwrap_or_default()
+    }
+
+    /// The first value as bytes, unless it is nil.
+    pub(crate) fn into_bytes(self) -> Option<Vec<u8>> {
+        self.values
+            .into_iter()
+            .next()
+            .and_then(|v| v.as_bytes().map(<[u8]>::to_vec))
+    }
+
+    pub(crate) fn into_values(self) -> Vec<Value> {
+        self.values
+    }
+
+    pub(crate) fn unexpected(&self) -> Error {
+        Error::new(
+            ErrorKind::Protocol(format!("{:?}", self.values)),
+            self.operation,
+            &self.key,
+        )
+    }
+}

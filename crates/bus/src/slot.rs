@@ -1,0 +1,211 @@
+//! One slot: takes one message at a time, and adopts what an ambiguous error left behind.
+
+use crate::{
+    Bus, Delivery, Error, LEASE, Worker,
+    delivery::letter,
+    keys::Keys,
+    script::{self, Answer},
+    worker::Leases,
+};
+use contract::{Message, route::List};
+use fred::{
+    clients::Client,
+    interfaces::{ClientLike as _, ListInterface as _},
+    types::{Value, config::Options, lists::LMoveDirection},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// How long Redis holds a blocked reader; far below the lease, so that a dead worker's block cannot
+/// receive a message after it was reaped.
+const BLOCK: Duration = Duration::from_secs(2);
+/// How long we wait for that answer.
+const BLOCK_PATIENCE: Duration = Duration::from_secs(4);
+/// Pause after an error, so that a missing Redis is not hammered.
+const ERROR_PAUSE: Duration = Duration::from_millis(200);
+
+/// One slot of a worker; has a connection of its own, because waiting blocks it.
+#[derive(Debug)]
+pub struct Slot<T> {
+    bus: Bus,
+    keys: Keys,
+    list: List<T>,
+    worker: String,
+    leases: Arc<Leases>,
+    n: usize,
+    key: String,
+    turn: u64,
+    client: Option<Client>,
+}
+
+/// What became of a message that was picked.
+enum Claim<T> {
+    Run(Box<Delivery<T>>),
+    Next,
+    Paused,
+}
+
+// === impl Slot ===
+
+impl<T: Message> Slot<T> {
+    pub(crate) fn new(worker: &Worker<T>, n: usize) -> Self {
+        Self {
+            bus: worker.bus.clone(),
+            keys: worker.keys.clone(),
+            list: worker.list.clone(),
+            worker: worker.name.clone(),
+            leases: Arc::clone(&worker.leases),
+            key: worker.keys.slot(&worker.name, n),
+            turn: 0,
+            client: None,
+            n,
+        }
+    }
+
+    /// The next message, whenever there is one; bad ones are buried on the way.
+    ///
+    /// Dropping the future is safe: what Redis moved meanwhile is adopted by the next call, or
+    /// reaped. Errors are logged and waited out, so this only ends with a message.
+    pub async fn take(&mut self) -> Delivery<T> {
+        loop {
+            match self.try_take().await {
+                Ok(Some(delivery)) => return delivery,
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(error = %error, list = self.keys.list(), "cannot take");
+                    tokio::time::sleep(ERROR_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// One round: pick, else block for a while.
+    async fn try_take(&mut self) -> Result<Option<Delivery<T>>, Error> {
+        let payload = match self.pick().await? {
+            Some(payload) => payload,
+            None => match self.block().await? {
+                Some(payload) => payload,
+                None => return Ok(None),
+            },
+        };
+        match self.claim(payload).await? {
+            Claim::Run(delivery) => Ok(Some(*delivery)),
+            Claim::Next => Ok(None),
+            Claim::Paused => {
+                tokio::time::sleep(BLOCK).await;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn pick(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        let keys = self.keys.all(&self.key, &self.key);
+        let order = self.keys.order(self.turn).into_iter().map(Value::from).collect();
+        self.turn = self.turn.wrapping_add(1);
+        let answer = script::run(self.bus.client(), &self.bus.scripts().pick, "pick", keys, order).await?;
+        Ok(answer.into_bytes())
+    }
+
+    /// Waits for a message. Nothing is known after an error, so the caller goes back to pick.
+    async fn block(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        let client = match &self.client {
+            Some(client) => client,
+            None => self.client.insert(self.bus.blocking_client().await?),
+        };
+        let options = Options {
+            max_attempts: Some(1),
+            timeout: Some(BLOCK_PATIENCE),
+            ..Options::default()
+        };
+        let begun = Instant::now();
+        let moved: Result<Value, _> = client
+            .with_options(&options)
+            .blmove(
+                self.keys.list(),
+                &self.key,
+                LMoveDirection::Right,
+                LMoveDirection::Left,
+                BLOCK.as_secs_f64(),
+            )
+            .await;
+        match moved {
+            Ok(value) => Ok(value.as_bytes().map(<[u8]>::to_vec)),
+            Err(_) if begun.elapsed() < BLOCK_PATIENCE && begun.elapsed() >= BLOCK => Ok(None), // Redis said: nothing.
+            Err(error) => {
+                if begun.elapsed() >= BLOCK_PATIENCE {
+                    client.force_reconnection().await.ok(); // A black hole; a failure here shows at the next call.
+                }
+                Err(Error::redis(error, "take", self.keys.list()))
+            }
+        }
+    }
+
+    async fn claim(&self, payload: Vec<u8>) -> Result<Claim<T>, Error> {
+        let limit = self.list.limits.message_bytes;
+        let parsed = if payload.len() > limit {
+            Err(format!(
+                "the message has {} bytes, the list takes at most {limit}",
+                payload.len()
+            ))
+        } else {
+            T::from_bytes(&payload).map_err(|invalid| invalid.to_string())
+        };
+        let message = match parsed {
+            Ok(message) => message,
+            Err(why) => return self.poison(payload, &why).await.map(|()| Claim::Next),
+        };
+        let id = message.id();
+        let job = self.keys.job(&id);
+        let args = vec![
+            Value::Bytes(payload.clone().into()),
+            self.worker.as_str().into(),
+            LEASE.as_millis().to_string().into(),
+            self.list.limits.remember.as_secs().to_string().into(),
+            id.as_str().into(),
+        ];
+        let keys = self.keys.all(&self.key, &job);
+        let answer = script::run(self.bus.client(), &self.bus.scripts().claim, "claim", keys, args).await?;
+        match answer.text(0).as_str() {
+            "run" => Ok(Claim::Run(Box::new(self.delivery(message, id, payload, &answer, job)))),
+            "paused" => Ok(Claim::Paused),
+            "gone" => Ok(Claim::Next),
+            "ended" | "duplicate" => {
+                tracing::debug!(message.id = id, because = answer.text(0), "dropped a copy");
+                Ok(Claim::Next)
+            }
+            _ => Err(answer.unexpected()),
+        }
+    }
+
+    fn delivery(&self, message: T, id: String, payload: Vec<u8>, answer: &Answer, job: String) -> Delivery<T> {
+        let count = |n| u32::try_from(answer.number(n)).unwrap_or(u32::MAX);
+        Delivery {
+            attempt: count(1),
+            failures: count(2),
+            crashes: count(3),
+            stop: self.leases.begin(self.n, job, count(1)),
+            slot_key: self.key.clone(),
+            slot: self.n,
+            limits: self.list.limits,
+            bus: self.bus.clone(),
+            keys: self.keys.clone(),
+            leases: Arc::clone(&self.leases),
+            message,
+            id,
+            payload,
+        }
+    }
+
+    async fn poison(&self, payload: Vec<u8>, why: &str) -> Result<(), Error> {
+        tracing::warn!(
+            list = self.keys.list(),
+            reason = why,
+            "buried a message that cannot be understood"
+        );
+        let keys = self.keys.all(&self.key, &self.key);
+        let args = vec![Value::Bytes(payload.into()), letter("", why).into()];
+        script::run(self.bus.client(), &self.bus.scripts().poison, "bury", keys, args)
+            .await
+            .map(drop)
+    }
+}

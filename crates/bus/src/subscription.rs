@@ -1,0 +1,60 @@
+//! Listening to a channel.
+
+use crate::{Bus, Error};
+use fred::{
+    clients::SubscriberClient,
+    interfaces::{EventInterface as _, PubsubInterface as _},
+    types::Message,
+};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+/// Messages of one channel. A channel may lose messages: what matters must also be kept elsewhere.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Held, because dropping it ends the connection.
+    _client: SubscriberClient,
+    messages: Receiver<Message>,
+}
+
+/// Something came, or may have been missed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A message.
+    Message(Vec<u8>),
+    /// Messages were lost, because this reader was too slow.
+    Missed(u64),
+    /// The connection has ended for ever.
+    Ended,
+}
+
+impl Bus {
+    /// Subscribes to a channel; returns once Redis has confirmed it.
+    ///
+    /// # Errors
+    /// When Redis refuses it.
+    pub async fn subscribe(&self, channel: &str) -> Result<Subscription, Error> {
+        let client = self.subscriber().await?;
+        let messages = client.message_rx();
+        client
+            .subscribe(channel)
+            .await
+            .map_err(|source| Error::redis(source, "subscribe", channel))?;
+        Ok(Subscription {
+            _client: client,
+            messages,
+        })
+    }
+}
+
+// === impl Subscription ===
+
+impl Subscription {
+    /// The next message. Cancel-safe.
+    pub async fn next(&mut self) -> Heard {
+        match self.messages.recv().await {
+            Ok(message) => Heard::Message(message.value.as_bytes().unwrap_or_default().to_vec()),
+            Err(RecvError::Lagged(missed)) => Heard::Missed(missed),
+            Err(RecvError::Closed) => Heard::Ended,
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A process that takes messages: registered, beating, watching over its leases.
+
+use crate::{Bus, Delivery, Error, Slot, Stop, keys::Keys, reaper::Reaper, script};
+use contract::{Message, route::List};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+/// A worker that was not heard of for this long is dead.
+pub const LEASE: Duration = Duration::from_secs(20);
+/// How often a worker is heard of.
+pub const BEAT: Duration = Duration::from_secs(3);
+
+/// Takes messages of one list, in a fixed number of slots.
+#[derive(Debug)]
+pub struct Worker<T> {
+    pub(crate) bus: Bus,
+    pub(crate) keys: Keys,
+    pub(crate) list: List<T>,
+    pub(crate) name: String,
+    pub(crate) leases: Arc<Leases>,
+    slots: usize,
+    beat_now: Notify,
+    lost_event: fn(&T) -> String,
+}
+
+/// What this process holds, by slot.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    held: std::sync::Mutex<HashMap<usize, Lease>>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    job: String,
+    attempt: u32,
+    stop: watch::Sender<Option<Stop>>,
+}
+
+impl Bus {
+    /// A worker with `slots` slots; `name` is for people, uniqueness is added.
+    ///
+    /// `lost_event` makes the event that tells that a message's workers died too often; empty means
+    /// none.
+    pub fn worker<T: Message>(
+        &self,
+        list: &List<T>,
+        name: &str,
+        slots: usize,
+        lost_event: fn(&T) -> String,
+    ) -> Worker<T> {
+        // Random, because a reused name would hide what its predecessor left; ends with the number
+        // of slots, so that a reaper knows where to look.
+        let name = format!("{name}-{}.{slots}", uuid::Uuid::new_v4().simple());
+        Worker {
+            bus: self.clone(),
+            keys: Keys::new(list),
+            list: list.clone(),
+            leases: Arc::default(),
+            beat_now: Notify::new(),
+            name,
+            slots,
+            lost_event,
+        }
+    }
+}
+
+// === impl Worker ===
+
+impl<T: Message> Worker<T> {
+    /// Its name in Redis, unique to this process.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// One of its slots; each is taken from by one task at a time.
+    pub fn slot(&self, n: usize) -> Slot<T> {
+        Slot::new(self, n.min(self.slots))
+    }
+
+    /// Registers; must be done before anything is taken.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn join(&self) -> Result<(), Error> {
+        self.beat().await
+    }
+
+    /// Asks for a beat now, to learn of a cancellation at once.
+    pub fn hurry(&self) {
+        self.beat_now.notify_one();
+    }
+
+    /// Beats, reaps dead workers and promotes delayed messages, until `stop`.
+    pub async fn tend(&self, stop: CancellationToken) {
+        tokio::select! {
+            never = self.keep_beating() => never,
+            never = Reaper::new(&self.bus, &self.keys, &self.list, self.lost_event).run() => never,
+            () = stop.cancelled() => {}
+        }
+    }
+
+    /// Strikes itself off; what it still holds will be reaped.
+    ///
+    /// # Errors
+    /// When Redis is unreachable; then the lease will run out by itself.
+    pub async fn leave(&self) -> Result<(), Error> {
+        let slots = (0..self.slots).map(|n| self.keys.slot(&self.name, n));
+        let keys = [self.keys.workers().to_owned()].into_iter().chain(slots).collect();
+        let args = vec![self.name.as_str().into(), "0".into()];
+        script::run(self.bus.client(), &self.bus.scripts().forget, "leave", keys, args)
+            .await
+            .map(drop)
+    }
+
+    async fn keep_beating(&self) -> ! {
+        loop {
+            if let Err(error) = self.beat().await {
+                tracing::warn!(error = %error, worker = self.name, "cannot beat");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(BEAT) => {}
+                () = self.beat_now.notified() => {}
+            }
+        }
+    }
+
+    async fn beat(&self) -> Result<(), Error> {
+        let held = self.leases.snapshot();
+        let jobs = held.iter().map(|(_, job, _)| job.clone());
+        let keys = [self.keys.workers().to_owned()].into_iter().chain(jobs).collect();
+        let attempts = held.iter().map(|(_, _, attempt)| attempt.to_string().into());
+        let args = [self.name.as_str().into()].into_iter().chain(attempts).collect();
+        let answer = script::run(self.bus.client(), &self.bus.scripts().beat, "beat", keys, args).await?;
+        for (n, (slot, job, attempt)) in held.iter().enumerate() {
+            match answer.text(n).as_str() {
+                "ok" => {}
+                "lost" => self.leases.stop(*slot, job, *attempt, Stop::Lost),
+                outcome => self.leases.stop(*slot, job, *attempt, Stop::Asked(outcome.to_owned())),
+            }
+        }
+        Ok(())
+    }
+}
+
+// === impl Leases ===
+
+impl Leases {
+    pub(crate) fn begin(&self, slot: usize, job: String, attempt: u32) -> watch::Receiver<Option<Stop>> {
+        let (stop, watcher) = watch::channel(None);
+        self.lock().insert(slot, Lease { job, attempt, stop });
+        watcher
+    }
+
+    pub(crate) fn end(&self, slot: usize) {
+        self.lock().remove(&slot);
+    }
+
+    fn snapshot(&self) -> Vec<(usize, String, u32)> {
+        self.lock()
+            .iter()
+            .map(|(slot, lease)| (*slot, lease.job.clone(), lease.attempt))
+            .collect()
+    }
+
+    /// Stops a lease, unless the slot has moved on since.
+    fn stop(&self, slot: usize, job: &str, attempt: u32, why: Stop) {
+        let held = self.lock();
+        let Some(lease) = held.get(&slot) else { return };
+        if lease.job == job && lease.attempt == attempt {
+            lease.stop.send_if_modified(|current| {
+                let changed = current.as_ref() != Some(&why) && *current != Some(Stop::Lost);
+                if changed {
+                    *current = Some(why);
+                }
+                changed
+            });
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Lease>> {
+        self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// However it ends, its lease is no longer watched.
+impl<T> Drop for Delivery<T> {
+    fn drop(&mut self) {
+        self.leases.end(self.slot);
+    }
+}

@@ -1,0 +1,228 @@
+//! The order in which a service starts and stops.
+
+use crate::{Life, Setting, Values, admin, config, http, telemetry};
+use std::{collections::BTreeMap, io::Write as _, net::SocketAddr, process::ExitCode, time::Duration};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What a service is called and what can be configured.
+#[derive(Clone, Copy, Debug)]
+pub struct Service {
+    /// Its name, also in logs and traces.
+    pub name: &'static str,
+    /// What it does, in a sentence.
+    pub about: &'static str,
+    /// Default port of `/live`, `/ready`, `/metrics` and `/health`, on the loopback address.
+    pub admin_port: u16,
+    /// Its own settings.
+    pub settings: &'static [&'static [Setting]],
+}
+
+/// Why a service cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// Something it depends on is missing or unfit.
+    #[error("{0}")]
+    Dependency(String),
+    /// It cannot listen on its address.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+const BAD_CONFIGURATION: u8 = 64;
+const DEPENDENCY_MISSING: u8 = 69;
+const BUG: u8 = 70;
+const GRACE_RAN_OUT: u8 = 75;
+
+const ADMIN: Setting = Setting::new(
+    "admin.listen",
+    "Address of the admin endpoints; the port is the service's own by default",
+)
+.env(&["ADMIN_LISTEN"]);
+const GRACE: Setting = Setting::new(
+    "grace_seconds",
+    "How long running work may go on after a stop was asked for, in seconds",
+)
+.env(&["GRACE_SECONDS"])
+.default("30");
+const LEVEL: Setting = Setting::new(
+    "log.level",
+    "trace, debug, info, warn, error, or a filter such as info,bus=debug",
+)
+.env(&["LOG_LEVEL"])
+.default("info");
+const FORMAT: Setting = Setting::new("log.format", "json or human")
+    .env(&["LOG_FORMAT"])
+    .default("human");
+const OTLP: Setting = Setting::new(
+    "otlp.endpoint",
+    "OTLP/HTTP receiver of traces, such as http://127.0.0.1:4318; none by default",
+)
+.env(&["OTEL_EXPORTER_OTLP_ENDPOINT"]);
+const OWN: &[Setting] = &[ADMIN, GRACE, LEVEL, FORMAT, OTLP];
+
+struct Common {
+    admin: SocketAddr,
+    grace: Duration,
+    telemetry: telemetry::Settings,
+}
+
+/// Runs a service: `read` turns values into its configuration, `run` starts its tasks and returns.
+pub fn launch<C, F, R>(service: &Service, read: fn(&mut Values) -> Option<C>, run: R) -> ExitCode
+where
+    R: FnOnce(C, Life) -> F,
+    F: Future<Output = Result<(), Failure>>,
+{
+    let settings: Vec<Setting> = OWN
+        .iter()
+        .chain(service.settings.iter().copied().flatten())
+        .copied()
+        .collect();
+    let matches = match config::command(service.name, service.about, &settings).try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            error.print().ok(); // Nobody is left to tell when this fails.
+            return if error.use_stderr() {
+                ExitCode::from(BAD_CONFIGURATION)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let mut values = Values::gather(&matches, &settings, environment());
+    if matches.get_flag("print-config") {
+        say(&mut std::io::stdout(), &values.describe(&settings));
+    }
+    let config = read(&mut values);
+    let common = common(&mut values, service);
+    let errors = values.errors();
+    let (Some(config), Some(common), true) = (config, common, errors.is_empty()) else {
+        say(
+            &mut std::io::stderr(),
+            &format!("{}: bad configuration:\n  {}\n", service.name, errors.join("\n  ")),
+        );
+        return ExitCode::from(BAD_CONFIGURATION);
+    };
+    if matches.get_flag("print-config") {
+        return ExitCode::SUCCESS;
+    }
+    // The only provider in the workspace; a second call cannot happen and would change nothing.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().enable_all().build() else {
+        say(&mut std::io::stderr(), "cannot start threads\n");
+        return ExitCode::from(DEPENDENCY_MISSING);
+    };
+    let code = runtime.block_on(live(service, common, |life| run(config, life)));
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+async fn live<F>(service: &Service, common: Common, run: impl FnOnce(Life) -> F) -> u8
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let telemetry = telemetry::start(service.name, &common.telemetry);
+    let life = Life::new();
+    tracing::info!(service = service.name, version = env!("CARGO_PKG_VERSION"), "starting");
+    let code = tokio::select! {
+        code = serve(&common, &life, run) => code,
+        () = second_signal() => BUG,
+    };
+    telemetry.flush().await;
+    code
+}
+
+async fn serve<F>(common: &Common, life: &Life, run: impl FnOnce(Life) -> F) -> u8
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    if let Err(failure) = admin::start(common.admin, life).await {
+        tracing::error!(error = %chain(&failure), "cannot start");
+        return DEPENDENCY_MISSING;
+    }
+    let started = tokio::select! {
+        started = run(life.clone()) => started,
+        () = a_signal() => Ok(()),
+    };
+    let mut code = 0;
+    if let Err(failure) = started {
+        tracing::error!(error = %chain(&failure), "cannot start");
+        code = DEPENDENCY_MISSING;
+    } else {
+        tokio::select! {
+            () = a_signal() => tracing::info!(grace_seconds = common.grace.as_secs(), "stopping"),
+            task = life.broken() => {
+                tracing::error!(task, "an essential task ended");
+                code = BUG;
+            }
+        }
+    }
+    life.stop();
+    if tokio::time::timeout(common.grace, life.drained()).await.is_err() {
+        tracing::error!("the grace period ran out");
+        return GRACE_RAN_OUT;
+    }
+    tracing::info!("stopped");
+    code
+}
+
+fn common(values: &mut Values, service: &Service) -> Option<Common> {
+    let admin = match values.optional::<String>(&ADMIN) {
+        None => Some(SocketAddr::from(([127, 0, 0, 1], service.admin_port))),
+        Some(text) => http::address(&text, service.admin_port)
+            .map_err(|error| values.refuse(&ADMIN, error))
+            .ok(),
+    };
+    let grace = values.get(&GRACE).map(Duration::from_secs);
+    let telemetry = telemetry::Settings::read(values, &LEVEL, &FORMAT, &OTLP);
+    Some(Common {
+        admin: admin?,
+        grace: grace?,
+        telemetry: telemetry?,
+    })
+}
+
+/// The one place where the environment is read.
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+        .collect()
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn a_signal() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+async fn second_signal() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    for _ in 0..2 {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    }
+    tracing::warn!("a second signal, exiting at once");
+}
+
+fn say(to: &mut impl std::io::Write, text: &str) {
+    to.write_all(text.as_bytes()).ok(); // Nobody is left to tell when this fails.
+    std::io::stdout().flush().ok();
+}
+
+fn chain(failure: &Failure) -> String {
+    crate::chain(failure)
+}

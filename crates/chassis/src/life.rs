@@ -1,0 +1,185 @@
+//! The life of a service: named tasks, readiness, and a stop that loses nothing.
+
+use prometheus_client::registry::Registry;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Pause before a task that ended too early is started again.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the end of a task means for the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Its end before the stop ends the service.
+    Essential,
+    /// Its end is logged.
+    BestEffort,
+}
+
+/// A service's life; cheap to clone, passed by value.
+#[derive(Clone, Debug)]
+pub struct Life {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    broken: watch::Sender<Option<&'static str>>,
+    health: Mutex<Health>,
+    registry: Mutex<Registry>,
+}
+
+#[derive(Debug, Default)]
+struct Health {
+    started: bool,
+    /// What is not as it should be, and why.
+    wrong: BTreeMap<&'static str, String>,
+}
+
+/// Something that must be in order for the service to be ready.
+#[derive(Clone, Debug)]
+pub struct Latch {
+    life: Life,
+    name: &'static str,
+}
+
+// === impl Life ===
+
+impl Life {
+    pub(crate) fn new() -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                stop: CancellationToken::new(),
+                tasks: TaskTracker::new(),
+                broken: watch::Sender::new(None),
+                health: Mutex::default(),
+                registry: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Cancelled when the service must stop taking work.
+    pub fn stopping(&self) -> CancellationToken {
+        self.inner.stop.clone()
+    }
+
+    /// Runs a task by name; a stop waits for it.
+    pub fn spawn<F>(&self, name: &'static str, policy: Policy, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let life = self.clone();
+        let watched = self.track(task);
+        let _detached = self.track(async move {
+            let panicked = watched.await.is_err();
+            if panicked {
+                tracing::error!(task = name, "a task panicked");
+            }
+            if policy == Policy::Essential && (panicked || !life.inner.stop.is_cancelled()) {
+                life.inner.broken.send_replace(Some(name));
+            }
+        });
+    }
+
+    /// Runs a task by name, and again whenever it ends or panics before the stop.
+    pub fn keep<M, F>(&self, name: &'static str, mut make: M)
+    where
+        M: FnMut() -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let life = self.clone();
+        let _detached = self.track(async move {
+            while !life.inner.stop.is_cancelled() {
+                if life.track(make()).await.is_err() {
+                    tracing::error!(task = name, "a task panicked, it starts again");
+                }
+                if !life.inner.stop.is_cancelled() {
+                    tokio::time::sleep(RESTART_PAUSE).await;
+                }
+            }
+        });
+    }
+
+    /// Says that the service has started; it is ready while no latch is open.
+    pub fn ready(&self) {
+        self.health().started = true;
+        tracing::info!("ready");
+    }
+
+    /// A condition of readiness, not met until it says so.
+    pub fn latch(&self, name: &'static str) -> Latch {
+        let latch = Latch {
+            life: self.clone(),
+            name,
+        };
+        latch.wrong("not yet");
+        latch
+    }
+
+    /// Registers metrics.
+    pub fn metrics<R>(&self, register: impl FnOnce(&mut Registry) -> R) -> R {
+        register(&mut self.inner.registry.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What keeps the service from being ready; empty when it is.
+    pub fn wrong(&self) -> BTreeMap<&'static str, String> {
+        let health = self.health();
+        let mut wrong = health.wrong.clone();
+        if !health.started {
+            wrong.insert("start", "not finished".to_owned());
+        }
+        if self.inner.stop.is_cancelled() {
+            wrong.insert("stop", "stopping".to_owned());
+        }
+        wrong
+    }
+
+    pub(crate) fn stop(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+    }
+
+    /// Waits for every task.
+    pub(crate) async fn drained(&self) {
+        self.inner.tasks.wait().await;
+    }
+
+    /// Waits until an essential task ends; its name.
+    pub(crate) async fn broken(&self) -> &'static str {
+        let mut broken = self.inner.broken.subscribe();
+        let found = broken.wait_for(Option::is_some).await.ok().and_then(|name| *name);
+        found.unwrap_or("unknown")
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.inner.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn track<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.inner.tasks.spawn(task)
+    }
+}
+
+// === impl Latch ===
+
+impl Latch {
+    /// The condition is met.
+    pub fn right(&self) {
+        self.life.health().wrong.remove(self.name);
+    }
+
+    /// The condition is not met, and why.
+    pub fn wrong(&self, why: impl Into<String>) {
+        self.life.health().wrong.insert(self.name, why.into());
+    }
+}

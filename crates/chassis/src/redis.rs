@@ -1,0 +1,88 @@
+//! The settings by which every service finds Redis.
+
+use crate::{Secret, Setting, Values};
+
+/// Where Redis is.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    /// A URL with everything in it; secret, because a password may be.
+    pub url: Secret,
+    /// Whether a Redis that evicts is accepted.
+    pub allow_eviction: bool,
+}
+
+const URL: Setting = Setting::new(
+    "redis.url",
+    "Redis, as redis://, rediss://, unix://, redis-sentinel:// or redis-cluster:// URL",
+)
+.env(&["REDIS_URL"])
+.secret();
+const ADDR: Setting = Setting::new("redis.addr", "Redis as host:port, instead of a URL");
+const HOST: Setting = Setting::new("redis.host", "Host of Redis, instead of a URL")
+    .env(&["REDIS_HOST"])
+    .default("127.0.0.1");
+const PORT: Setting = Setting::new("redis.port", "Port of Redis, instead of a URL")
+    .env(&["REDIS_PORT"])
+    .default("6379");
+const USERNAME: Setting = Setting::new("redis.username", "User at Redis, instead of a URL").env(&["REDIS_USERNAME"]);
+const PASSWORD: Setting = Setting::new("redis.password", "Password at Redis, instead of a URL")
+    .env(&["REDIS_PASSWORD"])
+    .secret();
+const DB: Setting = Setting::new("redis.db", "Database number, instead of a URL")
+    .env(&["REDIS_DB"])
+    .default("0");
+const ALLOW_EVICTION: Setting = Setting::new(
+    "redis.allow_eviction",
+    "Use a Redis that evicts keys, and so loses builds",
+)
+.env(&["REDIS_ALLOW_EVICTION"])
+.default("false");
+
+/// The settings of [`read`].
+pub const SETTINGS: &[Setting] = &[URL, ADDR, HOST, PORT, USERNAME, PASSWORD, DB, ALLOW_EVICTION];
+
+/// Reads the settings; a URL wins over its parts.
+pub fn read(values: &mut Values) -> Option<Redis> {
+    let url = values.optional::<Secret>(&URL);
+    let addr = values.optional::<String>(&ADDR);
+    let host = values.get::<String>(&HOST);
+    let port = values.get::<u16>(&PORT);
+    let username = values.optional::<String>(&USERNAME).unwrap_or_default();
+    let password = values.optional::<Secret>(&PASSWORD);
+    let db = values.get::<u8>(&DB);
+    let allow_eviction = values.get(&ALLOW_EVICTION);
+    let parts = || {
+        let address = addr.map_or_else(|| Some(format!("{}:{}", host?, port?)), Some)?;
+        let login = match &password {
+            Some(password) => format!("{}:{}@", encoded(&username), encoded(password.expose())),
+            None => String::new(),
+        };
+        format!("redis://{login}{address}/{}", db?).parse().ok()
+    };
+    Some(Redis {
+        url: url.or_else(parts)?,
+        allow_eviction: allow_eviction?,
+    })
+}
+
+/// Percent-encodes what may not stand in the user information of a URL (RFC 3986, section 3.2.1).
+fn encoded(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    text.bytes()
+        .map(|b| {
+            if plain(b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_password_is_encoded_into_the_url() {
+        assert_eq!(super::encoded("p@ss/w:rd é"), "p%40ss%2Fw%3Ard%20%C3%A9");
+    }
+}

@@ -1,0 +1,5 @@
+//! The gateway service.
+
+fn main() -> std::process::ExitCode {
+    chassis::launch(&gateway::SERVICE, gateway::configure, gateway::run)
+}

@@ -1,0 +1,129 @@
+//! Refusing a delivery: a public text for the sender, the reason for the log.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+/// Why a delivery was refused. The public text never says which secret or key failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Rejection {
+    #[error("not configured: this endpoint has no secret")]
+    NotConfigured,
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error("the body must be application/json")]
+    NotJson,
+    #[error("required headers are missing")]
+    MissingHeaders(Vec<&'static str>),
+    #[error("a header has no valid value: {0}")]
+    BadHeader(&'static str),
+    #[error("the signature is missing or wrong")]
+    BadSignature,
+    #[error("the body is not what its event says")]
+    BadBody(Vec<String>),
+    #[error("the body did not arrive in time")]
+    TooSlow,
+    #[error("the body could not be read")]
+    Unreadable,
+    #[error("too much at once, come again")]
+    Busy,
+    #[error("the queue is full, come again")]
+    QueueFull,
+    #[error("the queue cannot be reached, come again")]
+    QueueAway,
+}
+
+/// RFC 9457 problem details, with the fields that clients of the older form expect.
+#[derive(Serialize)]
+struct Problem<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: Option<&'static str>,
+    status: u16,
+    detail: String,
+    error: String,
+    correlation_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    required: Option<&'a Vec<&'static str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<&'a Vec<String>>,
+}
+
+/// When a forge may come again, in seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+// === impl Rejection ===
+
+impl Rejection {
+    pub(crate) const fn status(&self) -> StatusCode {
+        match self {
+            Self::NotConfigured | Self::Busy | Self::QueueFull | Self::QueueAway => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::MissingHeaders(_) | Self::BadHeader(_) | Self::Unreadable => StatusCode::BAD_REQUEST,
+            Self::BadSignature => StatusCode::UNAUTHORIZED,
+            Self::BadBody(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        }
+    }
+
+    /// A stable word for counters.
+    pub(crate) const fn word(&self) -> &'static str {
+        match self {
+            Self::NotConfigured => "not_configured",
+            Self::TooLarge(_) => "too_large",
+            Self::NotJson => "not_json",
+            Self::MissingHeaders(_) => "missing_headers",
+            Self::BadHeader(_) => "bad_header",
+            Self::BadSignature => "bad_signature",
+            Self::BadBody(_) => "bad_body",
+            Self::TooSlow => "too_slow",
+            Self::Unreadable => "unreadable",
+            Self::Busy => "busy",
+            Self::QueueFull => "queue_full",
+            Self::QueueAway => "queue_away",
+        }
+    }
+
+    /// The reply, as RFC 9457 problem details with the older `error` field.
+    pub(crate) fn into_reply(self, correlation_id: &str) -> Response {
+        let status = self.status();
+        let (required, details) = match &self {
+            Self::MissingHeaders(required) => (Some(required), None),
+            Self::BadBody(details) => (None, Some(details)),
+            Self::NotConfigured
+            | Self::TooLarge(_)
+            | Self::NotJson
+            | Self::BadHeader(_)
+            | Self::BadSignature
+            | Self::TooSlow
+            | Self::Unreadable
+            | Self::Busy
+            | Self::QueueFull
+            | Self::QueueAway => (None, None),
+        };
+        let problem = Problem {
+            kind: format!("urn:forge:problem:{}", self.word()),
+            title: status.canonical_reason(),
+            status: status.as_u16(),
+            detail: self.to_string(),
+            error: self.to_string(),
+            correlation_id,
+            required,
+            details,
+        };
+        let mut reply = (status, Json(problem)).into_response();
+        let headers = reply.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        reply
+    }
+}

@@ -1,0 +1,110 @@
+//! Builds: listed, shown, cancelled.
+
+use super::{Shared, problem::Problem};
+use crate::{
+    clock,
+    store::{Build, Page},
+};
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    http::StatusCode,
+};
+use bus::Cancelled;
+use contract::{BuildEvent, CancelOutcome, CancelRequest, Failure, Happening, Terminal, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+const USUAL_PAGE: u32 = 50;
+const LARGEST_PAGE: u32 = 500;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Listing {
+    limit: Option<u32>,
+    cursor: Option<i64>,
+}
+
+/// `GET /v1/cicd/builds?limit=&cursor=`: newest first; the cursor is the last id of a page.
+pub(super) async fn list(State(shared): State<Shared>, Query(listing): Query<Listing>) -> Result<Json<Value>, Problem> {
+    let limit = listing.limit.unwrap_or(USUAL_PAGE).clamp(1, LARGEST_PAGE);
+    let builds = shared
+        .0
+        .store
+        .builds(Page {
+            limit,
+            before: listing.cursor,
+        })
+        .await?;
+    Ok(Json(builds.iter().map(|build| shown(&shared, build)).collect()))
+}
+
+/// `GET /v1/cicd/builds/:id`, by number or by name for ever.
+pub(super) async fn show(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    let build = find(&shared, &id).await?;
+    Ok(Json(shown(&shared, &build)))
+}
+
+/// `POST /v1/cicd/builds/:id/cancel`.
+pub(super) async fn cancel(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let build = find(&shared, &id).await?;
+    let reason = "cancelled through the API";
+    let failure = Failure::new("cancelled", reason);
+    let event = Happening::ended(Terminal::Cancelled, failure);
+    let event = BuildEvent::new(build.message.id.clone(), 0, 0, clock::now(), event);
+    let event = serde_json::to_string(&event).map_err(|error| Problem::BadRequest(error.to_string()))?;
+    let request = CancelRequest::new(build.message.id.clone(), CancelOutcome::Cancelled, reason);
+    match shared.0.canceller.cancel(&request, &event).await? {
+        Cancelled::Ended => Ok((StatusCode::ACCEPTED, Json(json!({"status": "cancelled"})))),
+        Cancelled::Signalled => Ok((StatusCode::ACCEPTED, Json(json!({"status": "cancelling"})))),
+        Cancelled::TooLate(state) => Err(Problem::TooLate(state)),
+    }
+}
+
+pub(super) async fn find(shared: &Shared, id: &str) -> Result<Build, Problem> {
+    let store = &shared.0.store;
+    let by_number = match id.parse() {
+        Ok(number) => store.build_by_number(number).await?,
+        Err(_) => None,
+    };
+    match by_number {
+        Some(build) => Ok(build),
+        None => store.build(id).await?.ok_or(Problem::NotFound),
+    }
+}
+
+/// A build in the shape of the API.
+fn shown(shared: &Shared, build: &Build) -> Value {
+    let message = &build.message;
+    let time = |ms: Option<i64>| ms.map(Timestamp::from_millis);
+    let git_ref = message.webhook_data.as_ref().and_then(|data| data.git_ref.clone());
+    let log_path = (build.log_bytes > 0).then(|| shared.0.archive.path(&message.id));
+    json!({
+        "id": build.id,
+        "project_id": build.project_id,
+        "service_id": build.service_id,
+        "git_url": message.source,
+        "git_ref": git_ref.or_else(|| message.branch.as_ref().map(ToString::to_string)).unwrap_or_default(),
+        "context_path": message.context_path.as_ref().map_or(".", |path| path.as_str()),
+        "dockerfile": message.dockerfile.as_ref().map_or("Dockerfile", |path| path.as_str()),
+        "image_tag": build.image_tag,
+        "status": build.status.as_str(),
+        "log_path": log_path,
+        "started_at": time(build.started_at),
+        "finished_at": time(build.finished_at),
+        "created_at": time(Some(build.created_at)),
+        "uid": message.id,
+        "project": message.project_name,
+        "commit": message.commit_hash,
+        "digest": build.digest,
+        "attempts": build.attempt,
+        "stage": build.stage,
+        "progress": build.progress,
+        "stages": build.stages,
+        "reason": build.reason,
+        "failure": build.failure,
+        "correlation_id": message.correlation_id(),
+    })
+}

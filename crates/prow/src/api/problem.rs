@@ -1,0 +1,55 @@
+//! Errors of the API, as RFC 9457 problem details with the older `error` field.
+
+use crate::store;
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+/// What a request failed of.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Problem {
+    #[error("a bearer token is required")]
+    Unauthorized,
+    #[error("there is no such thing")]
+    NotFound,
+    #[error("{0}")]
+    BadRequest(String),
+    #[error("it is too late: the build is {0}")]
+    TooLate(String),
+    #[error("the queue cannot be reached, come again")]
+    Bus(#[from] bus::Error),
+    #[error("the database failed")]
+    Store(#[from] store::Error),
+    #[error("the log cannot be read")]
+    Log(#[from] std::io::Error),
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = match &self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::TooLate(_) => StatusCode::CONFLICT,
+            Self::Bus(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(_) | Self::Log(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        if status.is_server_error() {
+            tracing::error!(error = %chassis::chain(&self), "a request failed");
+        }
+        let text = self.to_string();
+        let body = json!({"type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(), "detail": text, "error": text});
+        let mut reply = (status, Json(body)).into_response();
+        let kind = HeaderValue::from_static("application/problem+json");
+        reply.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if status == StatusCode::UNAUTHORIZED {
+            reply
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        reply
+    }
+}

@@ -1,0 +1,118 @@
+//! What can be configured.
+
+use bus::Settings;
+use chassis::{Secret, Setting, Values};
+use contract::{BuildEvent, BuildQueueMessage, Notification, WebhookDelivery, route, route::List};
+use std::{net::SocketAddr, path::PathBuf};
+
+/// Prow's configuration.
+#[derive(Debug)]
+pub struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) log_dir: PathBuf,
+    pub(crate) admin_token: Option<Secret>,
+    pub(crate) bus: Settings,
+    pub(crate) webhooks: List<WebhookDelivery>,
+    pub(crate) builds: List<BuildQueueMessage>,
+    pub(crate) events: List<BuildEvent>,
+    pub(crate) notifications: List<Notification>,
+    pub(crate) cancel_channel: String,
+}
+
+const LISTEN: Setting = Setting::new("api.listen", "Address of the REST API, or a bare port")
+    .env(&["PROW_LISTEN"])
+    .default("127.0.0.1:8080");
+const DATA_DIR: Setting = Setting::new("data_dir", "Folder of the database")
+    .env(&["PROW_DATA_DIR"])
+    .default("./data/prow");
+const LOG_DIR: Setting = Setting::new("log_dir", "Folder of the build logs")
+    .env(&["BUILD_LOG_DIR"])
+    .default("./logs");
+const ADMIN_TOKEN: Setting = Setting::new(
+    "api.admin_token",
+    "Bearer token of the API, 16 characters or more; made and kept in the data folder if not given",
+)
+.env(&["ADMIN_TOKEN"])
+.secret();
+const WEBHOOKS: Setting = Setting::new("redis.webhooks_name", "Name of the list that webhooks come from")
+    .env(&["REDIS_WEBHOOKS_NAME"])
+    .default("forge:webhooks");
+const BUILDS: Setting = Setting::new("redis.queue_name", "Name of the list that builds go to")
+    .env(&["REDIS_QUEUE_NAME"])
+    .default("forge:builds");
+const NOTIFICATIONS: Setting = Setting::new("redis.notifications_name", "Name of the list of notifications")
+    .env(&["REDIS_NOTIFICATIONS_NAME"])
+    .default("forge:notifications");
+const CANCEL: Setting = Setting::new("redis.cancel_channel_name", "Channel of cancel requests")
+    .env(&["REDIS_CANCEL_CHANNEL_NAME"])
+    .default(route::CANCEL);
+
+/// Prow's own settings.
+pub(crate) const SETTINGS: &[Setting] = &[
+    LISTEN,
+    DATA_DIR,
+    LOG_DIR,
+    ADMIN_TOKEN,
+    WEBHOOKS,
+    BUILDS,
+    NOTIFICATIONS,
+    CANCEL,
+];
+
+/// A shorter token could be guessed.
+const SHORTEST_TOKEN: usize = 16;
+
+// === impl Config ===
+
+impl Config {
+    pub(crate) fn read(values: &mut Values) -> Option<Self> {
+        let listen: String = values.get(&LISTEN)?;
+        let listen = chassis::http::address(&listen, 8080)
+            .map_err(|error| values.refuse(&LISTEN, error))
+            .ok();
+        let data_dir = values.get(&DATA_DIR);
+        let log_dir = values.get(&LOG_DIR);
+        let admin_token: Option<Secret> = values.optional(&ADMIN_TOKEN);
+        if admin_token
+            .as_ref()
+            .is_some_and(|token| token.expose().len() < SHORTEST_TOKEN)
+        {
+            values.refuse(&ADMIN_TOKEN, "expected 16 characters or more");
+        }
+        let (webhooks, builds, notifications): (String, String, String) = (
+            values.get(&WEBHOOKS)?,
+            values.get(&BUILDS)?,
+            values.get(&NOTIFICATIONS)?,
+        );
+        let webhooks = route::webhooks()
+            .named(&webhooks)
+            .map_err(|error| values.refuse(&WEBHOOKS, error))
+            .ok();
+        let builds = route::builds()
+            .named(&builds)
+            .map_err(|error| values.refuse(&BUILDS, error))
+            .ok();
+        let notifications = route::notifications()
+            .named(&notifications)
+            .map_err(|error| values.refuse(&NOTIFICATIONS, error))
+            .ok();
+        let cancel_channel: String = values.get(&CANCEL)?;
+        let redis = chassis::redis::read(values)?;
+        let mut bus = Settings::new(redis.url.expose());
+        bus.allow_eviction = redis.allow_eviction;
+        let builds = builds?;
+        Some(Self {
+            listen: listen?,
+            data_dir: data_dir?,
+            log_dir: log_dir?,
+            events: route::build_events(&builds),
+            webhooks: webhooks?,
+            notifications: notifications?,
+            admin_token,
+            bus,
+            builds,
+            cancel_channel,
+        })
+    }
+}

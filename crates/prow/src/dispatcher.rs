@@ -1,0 +1,121 @@
+//! Carries intents from the database to Redis, idempotently, in order.
+
+use crate::{
+    Config,
+    store::{Intent, Route, Store},
+};
+use bus::{Bus, Error, ErrorKind, Producer};
+use contract::{BuildQueueMessage, Notification};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// How often the outbox is looked at without being asked.
+const IDLE: Duration = Duration::from_secs(1);
+/// Pause after a failure.
+const PAUSE: Duration = Duration::from_millis(500);
+const BATCH: u32 = 100;
+
+/// Carries intents.
+#[derive(Clone)]
+pub(crate) struct Dispatcher {
+    store: Store,
+    builds: Producer<BuildQueueMessage>,
+    notifications: Producer<Notification>,
+    kick: Kick,
+}
+
+/// Wakes the dispatcher.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kick(Arc<Notify>);
+
+// === impl Kick ===
+
+impl Kick {
+    /// There is something to carry.
+    pub(crate) fn now(&self) {
+        self.0.notify_one();
+    }
+}
+
+// === impl Dispatcher ===
+
+impl Dispatcher {
+    pub(crate) fn new(config: &Config, bus: &Bus, store: &Store) -> Self {
+        Self {
+            store: store.clone(),
+            builds: bus.producer(&config.builds),
+            notifications: bus.producer(&config.notifications),
+            kick: Kick::default(),
+        }
+    }
+
+    pub(crate) fn kick(&self) -> Kick {
+        self.kick.clone()
+    }
+
+    pub(crate) async fn run(self, stopping: CancellationToken) {
+        while !stopping.is_cancelled() {
+            let pause = match self.round().await {
+                Ok(0) => IDLE,
+                Ok(_) => Duration::ZERO,
+                Err(error) => {
+                    tracing::warn!(error, "cannot dispatch yet");
+                    PAUSE
+                }
+            };
+            if pause == Duration::ZERO {
+                continue;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.kick.0.notified() => {}
+                () = stopping.cancelled() => {}
+            }
+        }
+    }
+
+    /// Carries one batch; how many.
+    async fn round(&self) -> Result<usize, String> {
+        let intents = self
+            .store
+            .intents(BATCH)
+            .await
+            .map_err(|error| chassis::chain(&error))?;
+        let mut carried = Vec::with_capacity(intents.len());
+        let mut failed = None;
+        for intent in &intents {
+            match self.carry(intent).await {
+                Ok(()) => carried.push(intent.id),
+                Err(error) => {
+                    failed = Some(chassis::chain(&error));
+                    break;
+                }
+            }
+        }
+        if !carried.is_empty() {
+            self.store
+                .carried_out(&carried)
+                .await
+                .map_err(|error| chassis::chain(&error))?;
+        }
+        failed.map_or(Ok(carried.len()), Err)
+    }
+
+    async fn carry(&self, intent: &Intent) -> Result<(), Error> {
+        let (id, payload) = (intent.message_id.as_str(), intent.payload.clone());
+        let sent = match intent.route {
+            Route::Builds => self.builds.send_text(id, payload, intent.priority, None).await,
+            Route::Notifications => self.notifications.send_text(id, payload, intent.priority, None).await,
+        };
+        match sent {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.kind(), ErrorKind::TooLarge { .. }) => {
+                // It will never fit; holding up everything behind it would help nobody.
+                tracing::error!(message.id = id, error = %error, "a message can never be sent");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

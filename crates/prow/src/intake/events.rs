@@ -1,0 +1,94 @@
+//! Events of builds become their states, recorded with what others are told.
+
+use super::settle;
+use crate::{
+    archive::Archive,
+    dispatcher::Kick,
+    metrics::Metrics,
+    notice,
+    store::{Build, Error, Intent, Store},
+    tracker,
+};
+use bus::Slot;
+use chassis::trace;
+use contract::{BuildEvent, Happening, Message as _, route::Limits};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
+
+/// Takes build events off their list.
+#[derive(Clone)]
+pub(crate) struct Events {
+    store: Store,
+    kick: Kick,
+    archive: Archive,
+    metrics: Metrics,
+    limits: Limits,
+}
+
+// === impl Events ===
+
+impl Events {
+    pub(crate) fn new(store: &Store, kick: &Kick, archive: &Archive, metrics: &Metrics, limits: Limits) -> Self {
+        Self {
+            store: store.clone(),
+            kick: kick.clone(),
+            archive: archive.clone(),
+            metrics: metrics.clone(),
+            limits,
+        }
+    }
+
+    pub(crate) async fn run(self, mut slot: Slot<BuildEvent>, stopping: CancellationToken) {
+        loop {
+            let delivery = tokio::select! {
+                delivery = slot.take() => delivery,
+                () = stopping.cancelled() => return,
+            };
+            let event = delivery.message();
+            let span = tracing::info_span!("fold", build.id = %event.build_id, attempt = event.attempt);
+            trace::follow(&span, event.metadata.traceparent.as_deref());
+            let recorded = self.record(event).instrument(span.clone()).await;
+            settle(delivery, recorded, self.limits).instrument(span).await;
+        }
+    }
+
+    async fn record(&self, event: &BuildEvent) -> Result<(), Error> {
+        // Another prow may change the row meanwhile; then the event is folded into what it made of it.
+        while let Some(build) = self.find_or_adopt(event).await? {
+            let Some(next) = tracker::fold(&build, event) else {
+                return Ok(());
+            };
+            let traceparent = trace::carry(&Span::current(), event.metadata.traceparent.as_deref());
+            let notice = notice::about(&next, Some(build.status), traceparent);
+            let intents: Vec<Intent> = notice.iter().map(Intent::notification).collect::<Result<_, _>>()?;
+            if !self.store.advance(&next, &intents).await? {
+                continue;
+            }
+            self.kick.now();
+            if next.status != build.status {
+                self.metrics.build(next.status.as_str());
+                tracing::info!(from = %build.status, to = %next.status, reason = next.reason, "a build moved");
+            }
+            self.archive.follow(&next);
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// The build of an event; one that a foreign producer queued is added when it starts.
+    async fn find_or_adopt(&self, event: &BuildEvent) -> Result<Option<Build>, Error> {
+        if let Some(build) = self.store.build(event.build_id.as_str()).await? {
+            return Ok(Some(build));
+        }
+        let Happening::Started { message } = &event.event else {
+            tracing::warn!("an event of a build that was never started is dropped");
+            return Ok(None);
+        };
+        let payload = message.to_json().map_err(|error| Error::Corrupt(error.to_string()))?;
+        let build = Build::queued(message.as_ref().clone(), payload);
+        let notice = notice::about(&build, None, event.metadata.traceparent.clone());
+        let intents: Vec<Intent> = notice.iter().map(Intent::notification).collect::<Result<_, _>>()?;
+        self.store.adopt(build, &intents).await?;
+        self.store.build(event.build_id.as_str()).await
+    }
+}

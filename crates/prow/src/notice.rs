@@ -1,0 +1,63 @@
+//! What others are told about a build. Pure.
+
+use crate::{clock, store::Build};
+use contract::{BuildStatus, Correlation, Metadata, Notification, Resource, Terminal};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// Namespace of notification ids: the same change is the same notification.
+const NOTICES: Uuid = Uuid::from_u128(0x6f72_6765_2d6e_5569_8c64_732d_7635_0001);
+
+/// The notification that `build` has just become what it is, if others care.
+pub(crate) fn about(build: &Build, before: Option<BuildStatus>, traceparent: Option<String>) -> Option<Notification> {
+    if before == Some(build.status) {
+        return None;
+    }
+    let word = match build.status {
+        BuildStatus::Queued if before.is_none() => "queued",
+        BuildStatus::Building if build.attempt <= 1 => "started",
+        BuildStatus::Queued | BuildStatus::Building | BuildStatus::Retrying => return None,
+        BuildStatus::Ended(Terminal::Success) => "succeeded",
+        BuildStatus::Ended(terminal) => terminal.as_str(),
+    };
+    let uid = build.message.id.as_str();
+    let resource = Resource {
+        kind: "Build".to_owned(),
+        api_version: "forge/v1".to_owned(),
+        name: format!("{} {}", build.message.project_name, build.message.commit_hash.short()),
+        namespace: build.message.project_name.to_string(),
+        uid: uid.to_owned(),
+    };
+    // One notification per kind of change and build; told twice, it is the same one.
+    let event_id = Uuid::new_v5(&NOTICES, format!("{uid}\n{word}").as_bytes());
+    let mut notice = Notification::new(event_id, format!("build.{word}"), clock::now(), resource);
+    notice.version = u64::try_from(build.version).unwrap_or_default();
+    notice.sequence_hint = notice.version;
+    notice.correlation = Correlation {
+        correlation_id: build.message.correlation_id().map(ToOwned::to_owned),
+        commit: Some(build.message.commit_hash.to_string()),
+        ..Correlation::default()
+    };
+    notice.data = data(build, before);
+    notice.metadata = Metadata::default();
+    notice.metadata.traceparent = traceparent;
+    Some(notice)
+}
+
+fn data(build: &Build, before: Option<BuildStatus>) -> contract::Rest {
+    let fields = json!({
+        "status": build.status.as_str(),
+        "previous_status": before.map(BuildStatus::as_str),
+        "project": build.message.project_name,
+        "commit": build.message.commit_hash,
+        "branch": build.message.branch,
+        "image": build.digest.as_ref().map(|_| &build.image_tag),
+        "digest": build.digest,
+        "reason": build.reason.as_ref().filter(|_| build.status.terminal().is_some()),
+        "failure": build.failure,
+    });
+    match fields {
+        Value::Object(map) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => contract::Rest::new(),
+    }
+}

@@ -1,0 +1,332 @@
+//! Builds: one row each, changed only by folding events.
+
+use super::{Error, Intent, Store, outbox};
+use crate::clock;
+use contract::{BuildQueueMessage, BuildStatus, Failure, Message, StageTime, WebhookDelivery};
+use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+
+/// A build as prow knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Build {
+    pub(crate) id: i64,
+    pub(crate) project_id: i64,
+    pub(crate) service_id: i64,
+    pub(crate) message: BuildQueueMessage,
+    pub(crate) payload: String,
+    pub(crate) status: BuildStatus,
+    pub(crate) reason: Option<String>,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) image_tag: String,
+    pub(crate) digest: Option<String>,
+    pub(crate) stage: Option<String>,
+    pub(crate) progress: i64,
+    pub(crate) stages: Vec<StageTime>,
+    pub(crate) attempt: u32,
+    pub(crate) sequence: u32,
+    pub(crate) version: i64,
+    pub(crate) log_seq: i64,
+    pub(crate) log_bytes: i64,
+    pub(crate) log_done: bool,
+    pub(crate) created_at: i64,
+    pub(crate) started_at: Option<i64>,
+    pub(crate) finished_at: Option<i64>,
+}
+
+/// A page of a list, newest first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Page {
+    pub(crate) limit: u32,
+    /// Only builds older than this one.
+    pub(crate) before: Option<i64>,
+}
+
+/// Everything is in one service per project, until services can be configured.
+const SERVICE: &str = "default";
+
+// === impl Build ===
+
+impl Build {
+    /// A build that was just asked for.
+    pub(crate) fn queued(message: BuildQueueMessage, payload: String) -> Self {
+        Self {
+            id: 0,
+            project_id: 0,
+            service_id: 0,
+            image_tag: format!(
+                "{}:{}",
+                message.image.as_ref().unwrap_or(&message.project_name),
+                message.commit_hash
+            ),
+            status: BuildStatus::Queued,
+            reason: Some("waits for a free worker".to_owned()),
+            failure: None,
+            digest: None,
+            stage: None,
+            progress: 0,
+            stages: Vec::new(),
+            attempt: 0,
+            sequence: 0,
+            version: 1,
+            log_seq: 0,
+            log_bytes: 0,
+            log_done: false,
+            created_at: clock::now_ms(),
+            started_at: None,
+            finished_at: None,
+            message,
+            payload,
+        }
+    }
+
+    fn from_row(row: &SqliteRow) -> Result<Self, Error> {
+        let corrupt = |error: &dyn std::fmt::Display| Error::Corrupt(error.to_string());
+        let payload: String = row.get("message");
+        let count = |name: &str| u32::try_from(row.get::<i64, _>(name)).unwrap_or(u32::MAX);
+        Ok(Self {
+            id: row.get("id"),
+            project_id: row.get("project_id"),
+            service_id: row.get("service_id"),
+            message: BuildQueueMessage::from_bytes(payload.as_bytes()).map_err(|e| corrupt(&e))?,
+            status: row
+                .get::<&str, _>("status")
+                .parse()
+                .map_err(|e: contract::UnknownWord| corrupt(&e))?,
+            reason: row.get("reason"),
+            failure: row
+                .get::<Option<&str>, _>("failure")
+                .and_then(|text| serde_json::from_str(text).ok()),
+            image_tag: row.get("image_tag"),
+            digest: row.get("digest"),
+            stage: row.get("stage"),
+            progress: row.get("progress"),
+            stages: serde_json::from_str(row.get("stages")).map_err(|e| corrupt(&e))?,
+            attempt: count("attempt"),
+            sequence: count("sequence"),
+            version: row.get("version"),
+            log_seq: row.get("log_seq"),
+            log_bytes: row.get("log_bytes"),
+            log_done: row.get("log_done"),
+            created_at: row.get("created_at"),
+            started_at: row.get("started_at"),
+            finished_at: row.get("finished_at"),
+            payload,
+        })
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    /// Records a webhook and, if it leads to one, its build with the intents: all or nothing.
+    ///
+    /// A delivery or a build that is known already changes nothing.
+    pub(crate) async fn record(
+        &self,
+        webhook: &WebhookDelivery,
+        result: &str,
+        build: Option<(Build, Vec<Intent>)>,
+    ) -> Result<Option<Build>, Error> {
+        let mut transaction = self.writer.begin().await?;
+        let uid = build.as_ref().map(|(build, _)| build.message.id.to_string());
+        sqlx::query(
+            "INSERT INTO webhooks (delivery, provider, event, action, repository, received_at, result, build_uid)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+        )
+        .bind(webhook.id.as_str())
+        .bind(webhook.provider.as_str())
+        .bind(&webhook.event)
+        .bind(&webhook.action)
+        .bind(webhook.repository.as_ref().map(|r| r.full_name.as_str()))
+        .bind(webhook.received_at.as_millis())
+        .bind(result)
+        .bind(uid)
+        .execute(&mut *transaction)
+        .await?;
+        let inserted = match build {
+            Some((build, intents)) => insert(&mut transaction, build, &intents).await?,
+            None => None,
+        };
+        transaction.commit().await?;
+        Ok(inserted)
+    }
+
+    /// Adds a build that somebody else queued; nothing changes when it is known.
+    pub(crate) async fn adopt(&self, build: Build, intents: &[Intent]) -> Result<(), Error> {
+        let mut transaction = self.writer.begin().await?;
+        insert(&mut transaction, build, intents).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Writes a changed build and its intents, unless somebody else changed it meanwhile.
+    pub(crate) async fn advance(&self, build: &Build, intents: &[Intent]) -> Result<bool, Error> {
+        let mut transaction = self.writer.begin().await?;
+        let changed = sqlx::query(
+            "UPDATE builds SET status = $3, reason = $4, failure = $5, image_tag = $6, digest = $7, stage = $8,
+                 progress = $9, stages = $10, attempt = $11, sequence = $12, started_at = $13, finished_at = $14,
+                 updated_at = $15, version = version + 1
+             WHERE id = $1 AND version = $2",
+        )
+        .bind(build.id)
+        .bind(build.version)
+        .bind(build.status.as_str())
+        .bind(&build.reason)
+        .bind(
+            build
+                .failure
+                .as_ref()
+                .and_then(|failure| serde_json::to_string(failure).ok()),
+        )
+        .bind(&build.image_tag)
+        .bind(&build.digest)
+        .bind(&build.stage)
+        .bind(build.progress)
+        .bind(serde_json::to_string(&build.stages).unwrap_or_else(|_| "[]".to_owned()))
+        .bind(i64::from(build.attempt))
+        .bind(i64::from(build.sequence))
+        .bind(build.started_at)
+        .bind(build.finished_at)
+        .bind(clock::now_ms())
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
+        if changed == 1 {
+            for intent in intents {
+                outbox::add(&mut transaction, intent).await?;
+            }
+        }
+        transaction.commit().await?;
+        Ok(changed == 1)
+    }
+
+    /// A build by its name for ever.
+    pub(crate) async fn build(&self, uid: &str) -> Result<Option<Build>, Error> {
+        let row = sqlx::query("SELECT * FROM builds WHERE uid = $1")
+            .bind(uid)
+            .fetch_optional(&self.readers)
+            .await?;
+        row.as_ref().map(Build::from_row).transpose()
+    }
+
+    /// A build by its number.
+    pub(crate) async fn build_by_number(&self, id: i64) -> Result<Option<Build>, Error> {
+        let row = sqlx::query("SELECT * FROM builds WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?;
+        row.as_ref().map(Build::from_row).transpose()
+    }
+
+    /// Builds, newest first.
+    pub(crate) async fn builds(&self, page: Page) -> Result<Vec<Build>, Error> {
+        let rows = sqlx::query("SELECT * FROM builds WHERE id < $1 ORDER BY id DESC LIMIT $2")
+            .bind(page.before.unwrap_or(i64::MAX))
+            .bind(page.limit)
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(Build::from_row).collect()
+    }
+
+    /// Builds that have not ended and were not heard of since.
+    pub(crate) async fn silent_builds(&self, since: i64, limit: u32) -> Result<Vec<Build>, Error> {
+        let rows = sqlx::query(
+            "SELECT * FROM builds WHERE finished_at IS NULL AND updated_at < $1 ORDER BY updated_at LIMIT $2",
+        )
+        .bind(since)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(Build::from_row).collect()
+    }
+
+    /// Says that a silent build was looked after.
+    pub(crate) async fn looked_after(&self, id: i64) -> Result<(), Error> {
+        sqlx::query("UPDATE builds SET updated_at = $2 WHERE id = $1")
+            .bind(id)
+            .bind(clock::now_ms())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// Builds that were started and whose log is not complete yet.
+    pub(crate) async fn open_logs(&self) -> Result<Vec<Build>, Error> {
+        let rows = sqlx::query("SELECT * FROM builds WHERE log_done = 0 AND started_at IS NOT NULL ORDER BY id")
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(Build::from_row).collect()
+    }
+
+    /// Records how much of a log is in its file.
+    pub(crate) async fn log_stored(&self, id: i64, seq: i64, bytes: i64, done: bool) -> Result<(), Error> {
+        sqlx::query("UPDATE builds SET log_seq = $2, log_bytes = $3, log_done = $4 WHERE id = $1")
+            .bind(id)
+            .bind(seq)
+            .bind(bytes)
+            .bind(done)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+}
+
+async fn insert(connection: &mut SqliteConnection, build: Build, intents: &[Intent]) -> Result<Option<Build>, Error> {
+    let name = build.message.project_name.as_str();
+    let project_id = find_or_add_project(connection, name).await?;
+    let service_id = find_or_add_service(connection, project_id).await?;
+    let id: Option<i64> = sqlx::query_scalar(
+        "INSERT INTO builds (uid, project_id, service_id, message, status, reason, image_tag, correlation_id,
+             attempt, sequence, created_at, started_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $11) ON CONFLICT (uid) DO NOTHING RETURNING id",
+    )
+    .bind(build.message.id.as_str())
+    .bind(project_id)
+    .bind(service_id)
+    .bind(&build.payload)
+    .bind(build.status.as_str())
+    .bind(&build.reason)
+    .bind(&build.image_tag)
+    .bind(build.message.correlation_id())
+    .bind(i64::from(build.attempt))
+    .bind(i64::from(build.sequence))
+    .bind(build.created_at)
+    .bind(build.started_at)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(id) = id else { return Ok(None) };
+    for intent in intents {
+        outbox::add(connection, intent).await?;
+    }
+    Ok(Some(Build {
+        id,
+        project_id,
+        service_id,
+        ..build
+    }))
+}
+
+async fn find_or_add_project(connection: &mut SqliteConnection, name: &str) -> Result<i64, Error> {
+    sqlx::query("INSERT INTO projects (name, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        .bind(name)
+        .bind(clock::now_ms())
+        .execute(&mut *connection)
+        .await?;
+    Ok(sqlx::query_scalar("SELECT id FROM projects WHERE name = $1")
+        .bind(name)
+        .fetch_one(connection)
+        .await?)
+}
+
+async fn find_or_add_service(connection: &mut SqliteConnection, project_id: i64) -> Result<i64, Error> {
+    sqlx::query("INSERT INTO services (project_id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+        .bind(project_id)
+        .bind(SERVICE)
+        .bind(clock::now_ms())
+        .execute(&mut *connection)
+        .await?;
+    let query = "SELECT id FROM services WHERE project_id = $1 AND name = $2";
+    Ok(sqlx::query_scalar(query)
+        .bind(project_id)
+        .bind(SERVICE)
+        .fetch_one(connection)
+        .await?)
+}

@@ -1,0 +1,114 @@
+//! Intents to tell others, waiting to be carried out.
+
+use super::{Error, Store};
+use crate::clock;
+use contract::{BuildQueueMessage, Message, Notification, Priority};
+use sqlx::{Row as _, SqliteConnection};
+
+/// Where an intent goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    Builds,
+    Notifications,
+}
+
+/// A message that must be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Intent {
+    pub(crate) id: i64,
+    pub(crate) route: Route,
+    pub(crate) message_id: String,
+    pub(crate) priority: Priority,
+    pub(crate) payload: String,
+}
+
+// === impl Intent ===
+
+impl Intent {
+    pub(crate) fn build(message: &BuildQueueMessage, payload: &str) -> Self {
+        let priority = message.priority.unwrap_or(Priority::Normal);
+        Self {
+            id: 0,
+            route: Route::Builds,
+            message_id: message.id.to_string(),
+            priority,
+            payload: payload.to_owned(),
+        }
+    }
+
+    pub(crate) fn notification(notification: &Notification) -> Result<Self, Error> {
+        let payload = notification
+            .to_json()
+            .map_err(|error| Error::Corrupt(error.to_string()))?;
+        let message_id = notification.event_id.to_string();
+        Ok(Self {
+            id: 0,
+            route: Route::Notifications,
+            message_id,
+            priority: Priority::Normal,
+            payload,
+        })
+    }
+}
+
+// === impl Route ===
+
+impl Route {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Builds => "builds",
+            Self::Notifications => "notifications",
+        }
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    /// The oldest intents.
+    pub(crate) async fn intents(&self, limit: u32) -> Result<Vec<Intent>, Error> {
+        let rows = sqlx::query("SELECT id, route, message_id, priority, payload FROM outbox ORDER BY id LIMIT $1")
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await?;
+        let intent = |row: &sqlx::sqlite::SqliteRow| {
+            let route = if row.get::<&str, _>("route") == Route::Builds.word() {
+                Route::Builds
+            } else {
+                Route::Notifications
+            };
+            let priority = row.get::<&str, _>("priority").parse().unwrap_or(Priority::Normal);
+            Intent {
+                id: row.get("id"),
+                route,
+                message_id: row.get("message_id"),
+                priority,
+                payload: row.get("payload"),
+            }
+        };
+        Ok(rows.iter().map(intent).collect())
+    }
+
+    /// Forgets intents that were carried out.
+    pub(crate) async fn carried_out(&self, ids: &[i64]) -> Result<(), Error> {
+        let ids = serde_json::to_string(ids).unwrap_or_default();
+        sqlx::query("DELETE FROM outbox WHERE id IN (SELECT value FROM json_each($1))")
+            .bind(ids)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Writes an intent within a transaction.
+pub(super) async fn add(connection: &mut SqliteConnection, intent: &Intent) -> Result<(), Error> {
+    sqlx::query("INSERT INTO outbox (route, message_id, priority, payload, created_at) VALUES ($1, $2, $3, $4, $5)")
+        .bind(intent.route.word())
+        .bind(&intent.message_id)
+        .bind(intent.priority.as_str())
+        .bind(&intent.payload)
+        .bind(clock::now_ms())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
