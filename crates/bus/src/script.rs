@@ -59,8 +59,8 @@ pub(crate) async fn run(
     args: Vec<Value>,
 ) -> Result<Answer, Error> {
     let key = keys.first().cloned().unwrap_or_default();
-    let answer: Value = script
-        .evalsha_with_reload(client, keys, args)
+    // Boxed, because the client's future is large and is part of every future of the system.
+    let answer: Value = Box::pin(script.evalsha_with_reload(client, keys, args))
         .await
         .map_err(|source| Error::redis(source, operation, &key))?;
     Ok(Answer {

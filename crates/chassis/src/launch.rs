@@ -13,6 +13,8 @@ pub struct Service {
     pub about: &'static str,
     /// Default port of `/live`, `/ready`, `/metrics` and `/health`, on the loopback address.
     pub admin_port: u16,
+    /// Default of how long running work may go on after a stop was asked for, in seconds.
+    pub grace_seconds: u64,
     /// Its own settings.
     pub settings: &'static [&'static [Setting]],
 }
@@ -46,10 +48,9 @@ const ADMIN: Setting = Setting::new(
 .env(&["ADMIN_LISTEN"]);
 const GRACE: Setting = Setting::new(
     "grace_seconds",
-    "How long running work may go on after a stop was asked for, in seconds",
+    "How long running work may go on after a stop was asked for, in seconds; the default is the service's own",
 )
-.env(&["GRACE_SECONDS"])
-.default("30");
+.env(&["GRACE_SECONDS"]);
 const LEVEL: Setting = Setting::new(
     "log.level",
     "trace, debug, info, warn, error, or a filter such as info,bus=debug",
@@ -127,7 +128,7 @@ where
     F: Future<Output = Result<(), Failure>>,
 {
     let telemetry = telemetry::start(service.name, &common.telemetry);
-    let life = Life::new();
+    let life = Life::new(common.grace);
     tracing::info!(service = service.name, version = env!("CARGO_PKG_VERSION"), "starting");
     let code = tokio::select! {
         code = serve(&common, &life, run) => code,
@@ -178,11 +179,11 @@ fn common(values: &mut Values, service: &Service) -> Option<Common> {
             .map_err(|error| values.refuse(&ADMIN, error))
             .ok(),
     };
-    let grace = values.get(&GRACE).map(Duration::from_secs);
+    let grace = Duration::from_secs(values.optional(&GRACE).unwrap_or(service.grace_seconds));
     let telemetry = telemetry::Settings::read(values, &LEVEL, &FORMAT, &OTLP);
     Some(Common {
         admin: admin?,
-        grace: grace?,
+        grace,
         telemetry: telemetry?,
     })
 }

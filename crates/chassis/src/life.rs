@@ -30,6 +30,7 @@ pub struct Life {
 #[derive(Debug)]
 struct Inner {
     stop: CancellationToken,
+    grace: Duration,
     tasks: TaskTracker,
     broken: watch::Sender<Option<&'static str>>,
     health: Mutex<Health>,
@@ -53,10 +54,11 @@ pub struct Latch {
 // === impl Life ===
 
 impl Life {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(grace: Duration) -> Self {
         Self {
             inner: Arc::new(Inner {
                 stop: CancellationToken::new(),
+                grace,
                 tasks: TaskTracker::new(),
                 broken: watch::Sender::new(None),
                 health: Mutex::default(),
@@ -68,6 +70,11 @@ impl Life {
     /// Cancelled when the service must stop taking work.
     pub fn stopping(&self) -> CancellationToken {
         self.inner.stop.clone()
+    }
+
+    /// How long running work may go on after the stop.
+    pub fn grace(&self) -> Duration {
+        self.inner.grace
     }
 
     /// Runs a task by name; a stop waits for it.

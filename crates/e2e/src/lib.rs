@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Whole services as processes, on real parts; see `tests/`.

@@ -1,1 +1,114 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+mod attempt;
+mod cancel;
+mod clock;
+mod config;
+mod context;
+mod engine;
+mod failure;
+mod git;
+mod ignore;
+mod image;
+mod logs;
+mod metrics;
+mod progress;
+mod report;
+mod slot;
+mod workspace;
+
+use bus::Bus;
+use chassis::{Failure, Life, Policy, Service};
+use contract::{BuildEvent, BuildQueueMessage, Failure as BuildFailure, Happening, Message as _, Terminal};
+use std::sync::Arc;
+
+pub use config::Config;
+
+/// The service, for [`chassis::launch`].
+pub const SERVICE: Service = Service {
+    name: "forgery",
+    about: "Takes builds from a list and carries them out.",
+    admin_port: 9103,
+    grace_seconds: 600,
+    settings: &[config::SETTINGS, chassis::redis::SETTINGS],
+};
+
+/// Reads the configuration.
+pub fn configure(values: &mut chassis::Values) -> Option<Config> {
+    Config::read(values)
+}
+
+/// Builds until the service stops.
+///
+/// # Errors
+/// When Redis, the engine or the work folder is unfit.
+pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
+    let unfit = |error: bus::Error| Failure::Dependency(chassis::chain(&error));
+    let engine = engine::Engine::connect()
+        .await
+        .map_err(|error| Failure::Dependency(chassis::chain(&error)))?;
+    let workspaces = workspace::Workspaces::open(&config.work_dir)
+        .map_err(|error| Failure::Dependency(format!("work folder {}: {error}", config.work_dir.display())))?;
+    let bus = Bus::start(config.bus.clone()).map_err(unfit)?;
+    bus.ready().await.map_err(unfit)?;
+
+    let worker = bus.worker(&config.builds, "forgery", config.slots, lost);
+    worker.join().await.map_err(unfit)?;
+    let worker = Arc::new(worker);
+    tracing::info!(worker = worker.name(), slots = config.slots, "joined");
+    // Outlives the stop: running builds keep their leases until they end.
+    let (tended, tending) = (Arc::clone(&worker), tokio_util::sync::CancellationToken::new());
+    let until = tending.clone();
+    life.spawn("worker", Policy::BestEffort, async move {
+        tended.tend(until).await;
+        if let Err(error) = tended.leave().await {
+            tracing::warn!(error = %chassis::chain(&error), "could not sign off");
+        }
+    });
+    let listener = cancel::Listener::new(&bus, &config, &worker);
+    life.keep("cancel", {
+        let stopping = life.stopping();
+        move || listener.clone().run(stopping.clone())
+    });
+
+    let metrics = metrics::Metrics::new(&life);
+    let slots = config.slots;
+    let bench = Arc::new(attempt::Bench {
+        engine,
+        workspaces,
+        bus,
+        config,
+        metrics,
+    });
+    let busy = tokio_util::task::TaskTracker::new();
+    for n in 0..slots {
+        let (slot, bench, life_of_slot) = (Arc::clone(&worker), Arc::clone(&bench), life.clone());
+        let running = busy.token();
+        life.keep("slot", move || {
+            let running = running.clone();
+            let taking = slot::Taking::new(&slot, n, &bench, &life_of_slot);
+            async move {
+                taking.run().await;
+                drop(running);
+            }
+        });
+    }
+    busy.close();
+    let stopping = life.stopping();
+    life.spawn("last beat", Policy::BestEffort, async move {
+        stopping.cancelled().await;
+        busy.wait().await;
+        tending.cancel();
+    });
+    life.ready();
+    Ok(())
+}
+
+/// The event that tells that a build's workers died too often.
+fn lost(message: &BuildQueueMessage) -> String {
+    let failure = BuildFailure::new("worker_lost", "the workers that ran it died too often");
+    let event = Happening::ended(Terminal::Lost, failure);
+    BuildEvent::new(message.id.clone(), 0, 0, clock::now(), event)
+        .to_json()
+        .unwrap_or_default()
+}

@@ -21,6 +21,7 @@ pub const SERVICE: Service = Service {
     name: "gateway",
     about: "Takes webhooks of git forges and puts them on a list, once each.",
     admin_port: 9101,
+    grace_seconds: 30,
     settings: &[config::SETTINGS, chassis::redis::SETTINGS],
 };
 

@@ -20,6 +20,7 @@ pub const SERVICE: Service = Service {
     name: "notifier",
     about: "Tells others what happened: signed webhooks, retried until they arrive.",
     admin_port: 9104,
+    grace_seconds: 30,
     settings: &[config::SETTINGS, chassis::redis::SETTINGS],
 };
 

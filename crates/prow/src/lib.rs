@@ -25,6 +25,7 @@ pub const SERVICE: Service = Service {
     name: "prow",
     about: "Decides which event becomes which build, remembers, and answers people.",
     admin_port: 9102,
+    grace_seconds: 30,
     settings: &[config::SETTINGS, chassis::redis::SETTINGS],
 };
 

@@ -67,6 +67,11 @@ pub fn hex_to_bytes(text: &str) -> Option<Vec<u8>> {
     rest.is_empty().then(|| pairs.iter().map(byte).collect())?
 }
 
+/// The bytes of standard base64 with padding; `None` if it is none.
+pub fn base64_to_bytes(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,6 @@ mod key;
 mod standard;
 mod token;
 
-pub use key::{Key, Seal, bytes_to_hex, hex_to_bytes};
+pub use key::{Key, Seal, base64_to_bytes, bytes_to_hex, hex_to_bytes};
 pub use standard::{InvalidSecret, StandardSecret};
 pub use token::{digest, same, token};

@@ -1,0 +1,304 @@
+//! The whole system on real parts, for one test.
+
+use serde_json::Value;
+use std::{path::PathBuf, process::Command, time::Duration};
+use tempfile::TempDir;
+use testkit::{Git, Hook, Process, Redis, Registry, Repo, Sink, binary, free_port, within};
+
+pub(crate) const WEBHOOK_SECRET: &str = "webhook-s3cret";
+pub(crate) const SINK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const GIT_TOKEN: &str = "git-t0ken";
+const API_TOKEN: &str = "an-admin-token-for-tests";
+
+/// A Dockerfile that builds in a moment.
+pub(crate) const QUICK: &str = "FROM busybox\nRUN echo hello from the build\nCOPY . /app\n";
+
+/// How long anything may take before a test gives up; machines are shared.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Four services and everything around them.
+pub(crate) struct Forge {
+    pub(crate) redis: Redis,
+    pub(crate) git: Git,
+    pub(crate) registry: Registry,
+    pub(crate) sink: Sink,
+    pub(crate) gateway: Process,
+    pub(crate) prow: Process,
+    pub(crate) forgeries: Vec<Process>,
+    pub(crate) notifier: Process,
+    more: Vec<(String, String)>,
+    gateway_port: u16,
+    prow_port: u16,
+    folder: TempDir,
+    http: reqwest::Client,
+}
+
+impl Forge {
+    /// Everything, with one forgery.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(1, &[]).await
+    }
+
+    /// Everything, with so many forgeries, and more variables for every service.
+    pub(crate) async fn start_with(forgeries: usize, more: &[(&str, &str)]) -> Self {
+        testkit::crypto();
+        let redis = Redis::start();
+        let git = Git::start(GIT_TOKEN).await;
+        let registry = Registry::start().await;
+        let sink = Sink::start(SINK_SECRET).await;
+        let folder = tempfile::tempdir().unwrap();
+        let more: Vec<_> = more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let (gateway_port, prow_port) = (free_port(), free_port());
+        let mut forge = Self {
+            gateway: idle(&folder),
+            prow: idle(&folder),
+            notifier: idle(&folder),
+            forgeries: Vec::new(),
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            redis,
+            git,
+            registry,
+            sink,
+            more,
+            gateway_port,
+            prow_port,
+            folder,
+        };
+        forge.start_gateway();
+        forge.start_prow();
+        forge.start_notifier();
+        for _ in 0..forgeries {
+            forge.add_forgery();
+        }
+        forge.wait_until_ready().await;
+        forge
+    }
+
+    pub(crate) fn start_gateway(&mut self) {
+        let listen = format!("127.0.0.1:{}", self.gateway_port);
+        self.gateway = self.service(
+            "gateway",
+            &[("WEBHOOK_LISTEN", &listen), ("GITHUB_WEBHOOK_SECRET", WEBHOOK_SECRET)],
+        );
+    }
+
+    pub(crate) fn start_prow(&mut self) {
+        let listen = format!("127.0.0.1:{}", self.prow_port);
+        let (data, logs) = (self.path("prow"), self.path("logs"));
+        self.prow = self.service(
+            "prow",
+            &[
+                ("PROW_LISTEN", &listen),
+                ("PROW_DATA_DIR", &data),
+                ("BUILD_LOG_DIR", &logs),
+                ("ADMIN_TOKEN", API_TOKEN),
+            ],
+        );
+    }
+
+    pub(crate) fn start_notifier(&mut self) {
+        let url = self.sink.url();
+        self.notifier = self.service(
+            "notifier",
+            &[
+                ("WEBHOOK_URL", &url),
+                ("WEBHOOK_HMAC_SECRET", SINK_SECRET),
+                ("WEBHOOK_SCHEDULE", "short"),
+            ],
+        );
+    }
+
+    pub(crate) fn add_forgery(&mut self) {
+        let (work, credentials, registry) = (self.path("work"), self.git.credentials(), self.registry.host());
+        let process = self.service(
+            "forgery",
+            &[
+                ("WORK_DIR", &work),
+                ("GIT_CREDENTIALS", &credentials),
+                ("GIT_ALLOW_HTTP", "true"),
+                ("REGISTRY", &registry),
+                ("REGISTRY_USERNAME", Registry::USER),
+                ("REGISTRY_PASSWORD", Registry::PASSWORD),
+            ],
+        );
+        self.forgeries.push(process);
+    }
+
+    /// Base URL of the gateway.
+    pub(crate) fn gateway_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.gateway_port)
+    }
+
+    /// A repository whose image is described by this Dockerfile. Names differ between tests that
+    /// share one engine.
+    pub(crate) fn repo(&self, dockerfile: &str) -> Repo {
+        let unique = self.folder.path().file_name().unwrap().to_string_lossy().to_lowercase();
+        let unique: String = unique.chars().filter(char::is_ascii_alphanumeric).collect();
+        self.git.repo(
+            &format!("e2e/{unique}"),
+            &[("Dockerfile", dockerfile), ("unique", &unique)],
+        )
+    }
+
+    /// Sends the push webhook of a repository's newest commit, which must be accepted.
+    pub(crate) async fn push(&self, repo: &Repo) {
+        let (status, answer) = Hook::push(repo, WEBHOOK_SECRET).send(&self.gateway_url()).await;
+        assert_eq!((status, answer["status"].as_str()), (202, Some("accepted")), "{answer}");
+    }
+
+    /// An answer of the API.
+    pub(crate) async fn get(&self, path: &str) -> Option<Value> {
+        let request = self
+            .http
+            .get(format!("http://127.0.0.1:{}{path}", self.prow_port))
+            .bearer_auth(API_TOKEN);
+        let response = request.send().await.ok()?.error_for_status().ok()?;
+        serde_json::from_str(&response.text().await.ok()?).ok()
+    }
+
+    /// Posts to the API; status and answer.
+    pub(crate) async fn post(&self, path: &str) -> (u16, Value) {
+        let request = self
+            .http
+            .post(format!("http://127.0.0.1:{}{path}", self.prow_port))
+            .bearer_auth(API_TOKEN);
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        (
+            status,
+            serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default(),
+        )
+    }
+
+    /// The text of something the API serves.
+    pub(crate) async fn text(&self, path: &str) -> String {
+        let request = self
+            .http
+            .get(format!("http://127.0.0.1:{}{path}", self.prow_port))
+            .bearer_auth(API_TOKEN);
+        request.send().await.unwrap().text().await.unwrap()
+    }
+
+    /// Status of an API request without, or with a wrong, token.
+    pub(crate) async fn status_with(&self, token: Option<&str>) -> u16 {
+        let mut request = self
+            .http
+            .get(format!("http://127.0.0.1:{}/v1/cicd/builds", self.prow_port));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        request.send().await.unwrap().status().as_u16()
+    }
+
+    /// All builds, newest first.
+    pub(crate) async fn builds(&self) -> Vec<Value> {
+        match self.get("/v1/cicd/builds").await {
+            Some(Value::Array(builds)) => builds,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Waits until the newest build has this status.
+    pub(crate) async fn build_that_is(&self, status: &str) -> Value {
+        let found = within(PATIENCE, &format!("a build that is {status}"), async || {
+            let newest = self.builds().await.into_iter().next()?;
+            (newest["status"] == status).then_some(newest)
+        });
+        found.await
+    }
+
+    /// Waits until a line of the newest build's log contains this.
+    pub(crate) async fn log_that_says(&self, build: &Value, text: &str) {
+        let path = format!("/v1/cicd/builds/{}/logs", build["id"]);
+        within(PATIENCE, &format!("a log that says {text}"), async || {
+            self.text(&path).await.contains(text).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the receiver has this many notifications of a type.
+    pub(crate) async fn told(&self, event_type: &str) -> testkit::Received {
+        within(PATIENCE, &format!("a notification {event_type}"), async || {
+            self.sink
+                .received()
+                .into_iter()
+                .find(|r| r.body["eventType"] == event_type && r.status == 200)
+        })
+        .await
+    }
+
+    /// Fails if Redis holds anything that a quiet system should not hold.
+    pub(crate) async fn is_quiet(&self) {
+        within(PATIENCE, "quiet lists", async || {
+            let keys = self.redis.cli(&["--raw", "KEYS", "*"]);
+            let busy = keys.lines().filter(|key| {
+                let waiting = ["forge:webhooks", "forge:builds", "forge:notifications"].contains(key)
+                    || key.ends_with(":events")
+                    || key.ends_with(":deliveries")
+                    || key.ends_with(":delayed");
+                waiting || key.contains(":proc:")
+            });
+            (busy.count() == 0).then_some(())
+        })
+        .await;
+    }
+
+    async fn wait_until_ready(&self) {
+        within(PATIENCE, "every service is ready", async || {
+            let forgeries = self.forgeries.iter();
+            let all: Vec<_> = [&self.gateway, &self.prow, &self.notifier]
+                .into_iter()
+                .chain(forgeries)
+                .collect();
+            all.iter().all(|process| process.log().contains("ready")).then_some(())
+        })
+        .await;
+        within(PATIENCE, "the gateway reaches redis", async || {
+            let health = self
+                .http
+                .get(format!("{}/health", self.gateway_url()))
+                .send()
+                .await
+                .ok()?;
+            health.status().is_success().then_some(())
+        })
+        .await;
+    }
+
+    fn service(&self, name: &str, own: &[(&str, &str)]) -> Process {
+        let mut command = Command::new(binary(name));
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        command.envs([
+            ("REDIS_URL", self.redis.url()),
+            ("ADMIN_LISTEN", format!("127.0.0.1:{}", free_port())),
+        ]);
+        command.envs([("LOG_LEVEL", "info,bus=debug"), ("GRACE_SECONDS", "20")]);
+        command
+            .envs(own.iter().copied())
+            .envs(self.more.iter().map(|(k, v)| (k, v)));
+        let log = PathBuf::from(self.path(&format!("{name}-{}.log", free_port())));
+        Process::start(&mut command, &log)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for Forge {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let all = [&self.gateway, &self.prow, &self.notifier]
+                .into_iter()
+                .chain(&self.forgeries);
+            for process in all {
+                eprintln!("---\n{}", process.log());
+            }
+        }
+    }
+}
+
+/// A process that does nothing, in the place of one that is started later.
+fn idle(folder: &TempDir) -> Process {
+    Process::start(Command::new("sleep").arg("0"), &folder.path().join("idle.log"))
+}

@@ -1,0 +1,76 @@
+//! Who may import whom, and where each heavy dependency lives.
+
+use serde_json::Value;
+use std::{collections::BTreeMap, process::Command};
+
+/// Normal and build dependencies of every package of the workspace, by name.
+fn dependencies() -> BTreeMap<String, Vec<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
+        .output();
+    let metadata: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let of = |package: &Value| {
+        let all = package["dependencies"].as_array().unwrap().iter();
+        (
+            text(&package["name"]),
+            all.filter(|d| d["kind"] != "dev").map(|d| text(&d["name"])).collect(),
+        )
+    };
+    metadata["packages"].as_array().unwrap().iter().map(of).collect()
+}
+
+#[test]
+fn services_share_mechanisms_and_messages_but_never_import_each_other() {
+    let service: &[&str] = &["bus", "chassis", "contract", "seal"];
+    let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("contract", &[][..]),
+        ("chassis", &[]),
+        ("seal", &[]),
+        ("bus", &["contract"]),
+        ("gateway", service),
+        ("prow", service),
+        ("forgery", service),
+        ("notifier", service),
+        ("testkit", &["contract", "seal"]),
+        ("e2e", &[]),
+    ]);
+    let all = dependencies();
+    assert_eq!(
+        all.keys().map(String::as_str).collect::<Vec<_>>(),
+        allowed.keys().copied().collect::<Vec<_>>()
+    );
+    for (name, imports) in &all {
+        for import in imports.iter().filter(|import| all.contains_key(*import)) {
+            assert!(
+                allowed[name.as_str()].contains(&import.as_str()),
+                "{name} must not import {import}"
+            );
+        }
+    }
+}
+
+#[test]
+fn each_heavy_dependency_has_one_home() {
+    for (dependency, home) in [
+        ("fred", "bus"),
+        ("ring", "seal"),
+        ("bollard", "forgery"),
+        ("gix", "forgery"),
+        ("sqlx", "prow"),
+        ("clap", "chassis"),
+        ("opentelemetry", "chassis"),
+        ("tracing-opentelemetry", "chassis"),
+        ("prometheus-client", "chassis"),
+    ] {
+        let importers: Vec<_> = dependencies()
+            .into_iter()
+            .filter(|(_, all)| all.iter().any(|d| d == dependency))
+            .collect();
+        assert_eq!(
+            importers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+            [home],
+            "{dependency}"
+        );
+    }
+}

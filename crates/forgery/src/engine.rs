@@ -1,0 +1,280 @@
+//! The Docker Engine: building with BuildKit, tagging, pushing.
+
+use crate::{
+    config::Registry,
+    context::Context,
+    failure::{BuildFailure, Kind},
+    progress::{self, Progress},
+};
+use bollard::{
+    Docker,
+    auth::DockerCredentials,
+    body_try_stream,
+    errors::Error,
+    models::BuildInfoAux,
+    query_parameters::{
+        BuildImageOptionsBuilder, BuilderVersion, ListContainersOptionsBuilder, PushImageOptionsBuilder,
+        RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
+    },
+};
+use contract::LogLine;
+use futures_util::{StreamExt as _, stream};
+use std::{collections::HashMap, time::Duration};
+
+/// The longest until the engine begins to answer; a build's upload counts towards it.
+const PATIENCE: Duration = Duration::from_hours(1);
+
+/// A connection to the engine; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Engine {
+    docker: Docker,
+}
+
+/// What is to be built.
+#[derive(Debug)]
+pub(crate) struct Build {
+    pub(crate) reference: String,
+    pub(crate) context: Context,
+    pub(crate) target: Option<String>,
+    pub(crate) args: HashMap<String, String>,
+    pub(crate) labels: HashMap<String, String>,
+    /// Credentials of the registry, for base images.
+    pub(crate) registry: Option<Registry>,
+}
+
+/// What came out.
+#[derive(Clone, Debug)]
+pub(crate) struct Built {
+    pub(crate) id: String,
+    pub(crate) size: Option<u64>,
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// Connects as `DOCKER_HOST` says, else to the local socket, and agrees on a version.
+    pub(crate) async fn connect() -> Result<Self, Error> {
+        let docker = Docker::connect_with_defaults()?.with_timeout(PATIENCE);
+        let docker = docker.negotiate_version().await?;
+        docker.ping().await?;
+        Ok(Self { docker })
+    }
+
+    /// Builds an image; dropping the future stops the build. `tell` gets the lines of its log.
+    pub(crate) async fn build(&self, build: Build, mut tell: impl FnMut(LogLine)) -> Result<Built, BuildFailure> {
+        let session = uuid::Uuid::new_v4().to_string();
+        let mut options = BuildImageOptionsBuilder::default()
+            .t(&build.reference)
+            .dockerfile(build.context.dockerfile())
+            .buildargs(&build.args)
+            .labels(&build.labels)
+            .rm(true)
+            .forcerm(true)
+            .version(BuilderVersion::BuilderBuildKit)
+            .session(&session);
+        if let Some(target) = &build.target {
+            options = options.target(target);
+        }
+        let credentials = build.registry.as_ref().and_then(|registry| {
+            let host = registry.prefix.split('/').next()?.to_owned();
+            Some(HashMap::from([(host, credentials(registry)?)]))
+        });
+        let parts = stream::unfold(build.context.stream(), async |mut parts| {
+            Some((parts.recv().await?, parts))
+        });
+        let mut messages = Box::pin(self.docker.build_image(
+            options.build(),
+            credentials,
+            Some(body_try_stream(parts)),
+        ));
+        let mut progress = Progress::default();
+        let mut ended = Ok(());
+        while let Some(message) = messages.next().await {
+            match message {
+                Ok(info) => {
+                    if let Some(BuildInfoAux::BuildKit(status)) = info.aux {
+                        progress
+                            .lines(&status, crate::clock::now_ms())
+                            .into_iter()
+                            .for_each(&mut tell);
+                    }
+                }
+                Err(error) => {
+                    ended = Err(error);
+                    break;
+                }
+            }
+        }
+        progress.rest(crate::clock::now_ms()).into_iter().for_each(&mut tell);
+        ended.map_err(|error| build_failure(&error, &progress))?;
+        self.inspect(&build.reference).await
+    }
+
+    /// Gives an image another tag.
+    pub(crate) async fn tag(&self, reference: &str, repository: &str, tag: &str) -> Result<(), BuildFailure> {
+        let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
+        self.docker
+            .tag_image(reference, Some(options))
+            .await
+            .map_err(|error| unavailable(&error))
+    }
+
+    /// Pushes one tag; the digest of its manifest.
+    pub(crate) async fn push(
+        &self,
+        repository: &str,
+        tag: &str,
+        registry: Option<&Registry>,
+    ) -> Result<String, BuildFailure> {
+        let options = PushImageOptionsBuilder::default().tag(tag).build();
+        // The engine asks for a header even where no login is needed.
+        let login = registry.and_then(credentials).unwrap_or_default();
+        let mut messages = Box::pin(self.docker.push_image(repository, Some(options), Some(login)));
+        let mut digest = None;
+        while let Some(message) = messages.next().await {
+            let info = message.map_err(|error| push_failure(repository, &error))?;
+            digest = info.status.as_deref().and_then(digest_of).or(digest);
+        }
+        digest.ok_or_else(|| BuildFailure::new(Kind::PushFailed, format!("pushing {repository}:{tag} gave no digest")))
+    }
+
+    /// Removes tags; what is not there needs no removing.
+    pub(crate) async fn untag(&self, repository: &str, tags: &[String]) {
+        for tag in tags {
+            let options = RemoveImageOptionsBuilder::default().build();
+            let name = format!("{repository}:{tag}");
+            if let Err(error) = self.docker.remove_image(&name, Some(options), None).await {
+                tracing::debug!(%error, image = name, "cannot remove a tag");
+            }
+        }
+    }
+
+    /// Ends every container that is labelled with a build; how many are left.
+    pub(crate) async fn sweep(&self, build: &str) -> Result<usize, BuildFailure> {
+        let filters = HashMap::from([("label", vec![format!("forge.build={build}")])]);
+        let list = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
+        let found = self
+            .docker
+            .list_containers(Some(list.clone()))
+            .await
+            .map_err(|error| unavailable(&error))?;
+        for id in found.into_iter().filter_map(|container| container.id) {
+            let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+            self.docker
+                .remove_container(&id, Some(options))
+                .await
+                .map_err(|error| unavailable(&error))?;
+        }
+        Ok(self
+            .docker
+            .list_containers(Some(list))
+            .await
+            .map_err(|error| unavailable(&error))?
+            .len())
+    }
+
+    async fn inspect(&self, reference: &str) -> Result<Built, BuildFailure> {
+        let image = self
+            .docker
+            .inspect_image(reference)
+            .await
+            .map_err(|error| unavailable(&error))?;
+        let size = image.size.and_then(|size| u64::try_from(size).ok());
+        Ok(Built {
+            id: image.id.unwrap_or_default(),
+            size,
+        })
+    }
+}
+
+fn credentials(registry: &Registry) -> Option<DockerCredentials> {
+    Some(DockerCredentials {
+        username: Some(registry.user.clone()?),
+        password: Some(registry.password.as_ref()?.expose().to_owned()),
+        serveraddress: registry.prefix.split('/').next().map(ToOwned::to_owned),
+        ..DockerCredentials::default()
+    })
+}
+
+/// `v1: digest: sha256:… size: …`; the field for it is gone from newer engines' models.
+fn digest_of(status: &str) -> Option<String> {
+    let (_, after) = status.split_once("digest: ")?;
+    after
+        .split_whitespace()
+        .next()
+        .filter(|digest| digest.starts_with("sha256:"))
+        .map(ToOwned::to_owned)
+}
+
+fn build_failure(error: &Error, progress: &Progress) -> BuildFailure {
+    let text = if let Error::DockerStreamError { error } = error {
+        error.clone()
+    } else if let Error::DockerResponseServerError {
+        status_code: 400..=499,
+        message,
+    } = error
+    {
+        message.clone()
+    } else {
+        return unavailable(error);
+    };
+    if text.contains("no space left on device") {
+        return BuildFailure::new(Kind::DiskFull, "the disk of the engine is full");
+    }
+    let Some((step, reason)) = progress.failed() else {
+        return BuildFailure::new(Kind::BuildFailed, text);
+    };
+    let exit_code = progress::exit_code(reason);
+    let message = match exit_code {
+        Some(code) => format!("{step} failed with exit code {code}"),
+        None => format!("{step} failed: {reason}"),
+    };
+    BuildFailure {
+        kind: Kind::BuildFailed,
+        message,
+        step: Some(step.to_owned()),
+        exit_code,
+    }
+}
+
+fn push_failure(repository: &str, error: &Error) -> BuildFailure {
+    let text = error.to_string();
+    let lower = text.to_lowercase();
+    let denied = [
+        "unauthorized",
+        "denied",
+        "no basic auth",
+        "forbidden",
+        "authentication required",
+    ];
+    let kind = if denied.iter().any(|word| lower.contains(word)) {
+        Kind::PushDenied
+    } else {
+        Kind::PushFailed
+    };
+    BuildFailure::new(kind, format!("cannot push {repository}: {text}"))
+}
+
+fn unavailable(error: &Error) -> BuildFailure {
+    BuildFailure::new(
+        Kind::EngineUnavailable,
+        format!("the engine failed: {}", chassis::chain(error)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_read_from_the_last_status() {
+        assert_eq!(
+            digest_of("main: digest: sha256:ab12 size: 528").as_deref(),
+            Some("sha256:ab12")
+        );
+        assert_eq!(digest_of("Pushed"), None);
+    }
+}

@@ -1,0 +1,99 @@
+//! Why a build failed: a stable code, a sentence, and whose fault it is.
+
+use contract::Failure;
+
+/// Stable codes of failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The message asks for something that cannot be done.
+    InvalidMessage,
+    /// This forgery is not set up for it.
+    NotConfigured,
+    /// The git server refused the credentials.
+    CloneAuth,
+    /// There is no such repository.
+    CloneNotFound,
+    /// The git server could not be reached.
+    CloneFailed,
+    /// The repository has no such commit.
+    CommitNotFound,
+    /// There is no Dockerfile where it should be.
+    DockerfileMissing,
+    /// A step of the build failed.
+    BuildFailed,
+    /// The registry refused.
+    PushDenied,
+    /// The registry could not be reached.
+    PushFailed,
+    /// It took too long.
+    Timeout,
+    /// The disk is full.
+    DiskFull,
+    /// The engine could not be reached, or gave up.
+    EngineUnavailable,
+    /// Something in forgery itself.
+    Internal,
+}
+
+/// A failed build.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct BuildFailure {
+    pub(crate) kind: Kind,
+    pub(crate) message: String,
+    pub(crate) step: Option<String>,
+    pub(crate) exit_code: Option<i64>,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// The code.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::InvalidMessage => "invalid_message",
+            Self::NotConfigured => "not_configured",
+            Self::CloneAuth => "clone_auth",
+            Self::CloneNotFound => "clone_not_found",
+            Self::CloneFailed => "clone_failed",
+            Self::CommitNotFound => "commit_not_found",
+            Self::DockerfileMissing => "dockerfile_missing",
+            Self::BuildFailed => "build_failed",
+            Self::PushDenied => "push_denied",
+            Self::PushFailed => "push_failed",
+            Self::Timeout => "timeout",
+            Self::DiskFull => "disk_full",
+            Self::EngineUnavailable => "engine_unavailable",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Whether trying again can help: only when the infrastructure failed, not the build.
+    pub(crate) const fn is_infrastructure(self) -> bool {
+        matches!(
+            self,
+            Self::CloneFailed | Self::PushFailed | Self::DiskFull | Self::EngineUnavailable | Self::Internal
+        )
+    }
+}
+
+// === impl BuildFailure ===
+
+impl BuildFailure {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            step: None,
+            exit_code: None,
+        }
+    }
+
+    /// The failure as events carry it.
+    pub(crate) fn to_contract(&self) -> Failure {
+        let mut failure = Failure::new(self.kind.word(), &*self.message);
+        failure.step.clone_from(&self.step);
+        failure.exit_code = self.exit_code;
+        failure
+    }
+}

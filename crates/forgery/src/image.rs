@@ -1,0 +1,107 @@
+//! What an image is called. Pure.
+
+use contract::BuildQueueMessage;
+
+/// The names of one image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// `[registry/]name`, without a tag.
+    pub(crate) repository: String,
+    /// The first one is the commit's; it never moves.
+    pub(crate) tags: Vec<String>,
+}
+
+/// The longest tag that registries take (OCI distribution specification).
+const LONGEST_TAG: usize = 128;
+
+/// Names the image of a build; `prefix` is the registry, if it is to be pushed.
+pub(crate) fn names(message: &BuildQueueMessage, prefix: Option<&str>) -> Names {
+    let name = message.image.as_ref().unwrap_or(&message.project_name).as_str();
+    let parts = name.split('/').map(component).collect::<Vec<_>>().join("/");
+    let repository = match prefix {
+        Some(prefix) => format!("{}/{parts}", prefix.trim_end_matches('/')),
+        None => parts,
+    };
+    let mut tags = vec![tag(message.commit_hash.as_str())];
+    tags.extend(message.branch.as_ref().map(|branch| tag(branch.as_str())));
+    tags.dedup();
+    Names { repository, tags }
+}
+
+impl Names {
+    /// `repository:tag` of the commit.
+    pub(crate) fn reference(&self) -> String {
+        let tag = self.tags.first().map_or("latest", String::as_str);
+        format!("{}:{tag}", self.repository)
+    }
+}
+
+/// A path component of a repository's name: lower case, separators only between others.
+fn component(text: &str) -> String {
+    let mut name = String::with_capacity(text.len());
+    for c in text.to_ascii_lowercase().chars() {
+        let separator = !c.is_ascii_alphanumeric();
+        if separator && (name.is_empty() || name.ends_with(['-', '_', '.'])) {
+            continue;
+        }
+        name.push(if separator && !"._-".contains(c) { '-' } else { c });
+    }
+    let name = name.trim_end_matches(['-', '_', '.']);
+    if name.is_empty() {
+        "x".to_owned()
+    } else {
+        name.to_owned()
+    }
+}
+
+/// A tag: letters, digits, `_`, `.`, `-`; does not begin with `.` or `-`.
+fn tag(text: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
+    let tag: String = text.chars().map(plain).collect();
+    let tag: String = tag.trim_start_matches(['.', '-']).chars().take(LONGEST_TAG).collect();
+    if tag.is_empty() { "x".to_owned() } else { tag }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::{BuildType, Strategy};
+
+    #[test]
+    fn names_and_tags_are_what_registries_take() {
+        for (project, branch, prefix, expected) in [
+            ("org/repo", "main", Some("r:5000"), "r:5000/org/repo [abcd main]"),
+            (
+                "Org/Re.Po",
+                "feature/Login",
+                Some("r/team/"),
+                "r/team/org/re.po [abcd feature-Login]",
+            ),
+            ("_o_/a--b", "dépôt", None, "o/a-b [abcd d-p-t]"),
+            ("o/r.", "-x", None, "refused"),
+        ] {
+            let Ok(branch) = branch.parse() else {
+                assert_eq!(expected, "refused");
+                continue;
+            };
+            let url = "https://h/o/r.git".parse().unwrap();
+            let mut message = BuildQueueMessage::new(
+                "b".parse().unwrap(),
+                project.parse().unwrap(),
+                BuildType::Dockerfile,
+                url,
+                "abcd".parse().unwrap(),
+                Strategy::Local,
+            );
+            message.branch = Some(branch);
+            let names = names(&message, prefix);
+            assert_eq!(format!("{} [{}]", names.repository, names.tags.join(" ")), expected);
+        }
+    }
+}

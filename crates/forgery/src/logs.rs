@@ -1,0 +1,203 @@
+//! The log of one attempt: bounded, batched, never in the build's way.
+
+use bus::{Appended, LogWriter};
+use contract::{LogChunk, LogLine, Stage, Stream};
+use std::{collections::VecDeque, time::Duration};
+use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+
+/// Lines that may wait for the sender.
+const WAITING_LINES: usize = 10_000;
+/// Bytes that may wait for Redis; past it the oldest are cut, so that the end is never missing.
+const WAITING_BYTES: usize = 1024 * 1024;
+/// A batch is sent when it has this many bytes…
+const BATCH_BYTES: usize = 32 * 1024;
+/// …or this age.
+const BATCH_AGE: Duration = Duration::from_millis(100);
+/// How long to wait when nothing waits to be sent; nothing happens then.
+const IDLE: Duration = Duration::from_hours(1);
+/// Pause while Redis is away or nobody stores the log.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long the end of a log is tried to be sent.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// Takes lines; never blocks.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    lines: mpsc::Sender<LogLine>,
+    stage: Stage,
+}
+
+/// Sends lines in the background until its log is closed.
+#[derive(Debug)]
+pub(crate) struct LogTask {
+    task: JoinHandle<()>,
+}
+
+struct Sender {
+    writer: LogWriter,
+    attempt: u32,
+    n: u64,
+    waiting: VecDeque<LogLine>,
+    bytes: usize,
+    cut: u64,
+}
+
+/// Opens the log of an attempt.
+pub(crate) fn open(writer: LogWriter, attempt: u32) -> (Log, LogTask) {
+    let (lines, receiver) = mpsc::channel(WAITING_LINES);
+    let sender = Sender {
+        writer,
+        attempt,
+        n: 0,
+        waiting: VecDeque::new(),
+        bytes: 0,
+        cut: 0,
+    };
+    let task = spawn(sender.run(receiver));
+    (
+        Log {
+            lines,
+            stage: Stage::Cloning,
+        },
+        LogTask { task },
+    )
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "awaited by `LogTask::end`, which every attempt calls"
+)]
+fn spawn(future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(future)
+}
+
+// === impl Log ===
+
+impl Log {
+    /// The same log, in another stage.
+    pub(crate) fn at(&self, stage: Stage) -> Self {
+        Self {
+            lines: self.lines.clone(),
+            stage,
+        }
+    }
+
+    /// A line of our own.
+    pub(crate) fn say(&self, text: impl Into<String>) {
+        let (t, stage) = (crate::clock::now_ms(), self.stage);
+        self.line(LogLine {
+            t,
+            stage,
+            stream: Stream::Forge,
+            step: None,
+            text: text.into(),
+        });
+    }
+
+    /// A line of the build. When the sender cannot keep up with ten thousand lines, it is cut.
+    pub(crate) fn line(&self, line: LogLine) {
+        if self.lines.try_send(line).is_err() {
+            tracing::debug!("a log line was cut");
+        }
+    }
+}
+
+// === impl LogTask ===
+
+impl LogTask {
+    /// Waits until everything was sent; every [`Log`] must have been dropped.
+    pub(crate) async fn end(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the log broke");
+        }
+    }
+}
+
+// === impl Sender ===
+
+impl Sender {
+    async fn run(mut self, mut lines: mpsc::Receiver<LogLine>) {
+        let mut batch_begun = Instant::now();
+        loop {
+            let wait = if self.waiting.is_empty() { IDLE } else { BATCH_AGE };
+            match tokio::time::timeout_at(batch_begun + wait, lines.recv()).await {
+                Ok(Some(line)) => {
+                    if self.waiting.is_empty() {
+                        batch_begun = Instant::now();
+                    }
+                    self.keep(line);
+                    if self.bytes < BATCH_BYTES {
+                        continue;
+                    }
+                }
+                Ok(None) => break,
+                Err(_old_enough) => {}
+            }
+            self.send().await;
+            batch_begun = Instant::now();
+        }
+        let give_up = Instant::now() + LAST_WORDS;
+        while !self.waiting.is_empty() && Instant::now() < give_up {
+            self.send().await;
+        }
+    }
+
+    fn keep(&mut self, line: LogLine) {
+        self.bytes += line.text.len();
+        self.waiting.push_back(line);
+        while self.bytes > WAITING_BYTES {
+            let Some(oldest) = self.waiting.pop_front() else { break };
+            self.bytes -= oldest.text.len();
+            self.cut += 1;
+        }
+    }
+
+    /// Sends one batch; what cannot be sent stays.
+    async fn send(&mut self) {
+        let Some(first) = self.waiting.front().cloned() else {
+            return;
+        };
+        let mut lines = Vec::new();
+        if self.cut > 0 {
+            let text = format!(
+                "[{} lines were cut here, because the log could not be stored in time]",
+                self.cut
+            );
+            lines.push(LogLine {
+                text,
+                stream: Stream::Forge,
+                step: None,
+                ..first
+            });
+        }
+        let mut bytes = 0;
+        for line in &self.waiting {
+            if bytes > 0 && bytes + line.text.len() > BATCH_BYTES {
+                break;
+            }
+            bytes += line.text.len();
+            lines.push(line.clone());
+        }
+        let sent = lines.len() - usize::from(self.cut > 0);
+        let chunk = LogChunk::new(self.attempt, self.n + 1, lines);
+        match self.writer.append(&chunk).await {
+            Ok(Appended::At(_)) => {
+                self.n += 1;
+                self.cut = 0;
+                self.bytes -= bytes;
+                self.waiting.drain(..sent);
+            }
+            Ok(Appended::Full) => tokio::time::sleep(PAUSE).await,
+            Err(error) if error.is_transient() => {
+                tracing::debug!(error = %error, "cannot send the log yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => {
+                tracing::warn!(error = %chassis::chain(&error), "a part of a log cannot be sent");
+                self.bytes -= bytes;
+                self.cut += u64::try_from(sent).unwrap_or_default();
+                self.waiting.drain(..sent);
+            }
+        }
+    }
+}

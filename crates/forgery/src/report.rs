@@ -1,0 +1,101 @@
+//! What prow is told while a build runs.
+
+use bus::Producer;
+use contract::{BuildEvent, BuildId, Happening, Message as _, Metadata};
+use std::time::Duration;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+/// Events that may wait; progress past it is dropped, it is only progress.
+const WAITING: usize = 256;
+/// Pause while Redis is away.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Makes and sends the events of one attempt, in order.
+#[derive(Debug)]
+pub(crate) struct Report {
+    build: BuildId,
+    attempt: u32,
+    sequence: u32,
+    worker: String,
+    metadata: Metadata,
+    events: mpsc::Sender<BuildEvent>,
+    task: JoinHandle<()>,
+}
+
+// === impl Report ===
+
+impl Report {
+    pub(crate) fn new(
+        producer: Producer<BuildEvent>,
+        build: BuildId,
+        attempt: u32,
+        worker: &str,
+        metadata: Metadata,
+    ) -> Self {
+        let (events, receiver) = mpsc::channel(WAITING);
+        let task = spawn(send(producer, receiver));
+        Self {
+            build,
+            attempt,
+            sequence: 0,
+            worker: worker.to_owned(),
+            metadata,
+            events,
+            task,
+        }
+    }
+
+    /// Tells an event in the background.
+    pub(crate) fn tell(&mut self, happening: Happening) {
+        let event = self.next(happening);
+        if self.events.try_send(event).is_err() {
+            tracing::debug!("an event was dropped");
+        }
+    }
+
+    /// Waits until everything was sent, then makes the last event, as the text that the bus sends
+    /// together with the end of the build.
+    pub(crate) async fn last(mut self, happening: Happening) -> String {
+        let event = self.text(happening);
+        drop(self.events);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the report broke");
+        }
+        event
+    }
+
+    /// The text of an event that the bus sends together with a change of state.
+    pub(crate) fn text(&mut self, happening: Happening) -> String {
+        self.next(happening).to_json().unwrap_or_default()
+    }
+
+    fn next(&mut self, happening: Happening) -> BuildEvent {
+        self.sequence += 1;
+        let now = crate::clock::now();
+        let mut event = BuildEvent::new(self.build.clone(), self.attempt, self.sequence, now, happening);
+        event.worker = Some(self.worker.clone());
+        event.metadata = self.metadata.clone();
+        event
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "awaited by `Report::last`, which every attempt calls"
+)]
+fn spawn(future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(future)
+}
+
+async fn send(producer: Producer<BuildEvent>, mut events: mpsc::Receiver<BuildEvent>) {
+    while let Some(event) = events.recv().await {
+        while let Err(error) = producer.send(&event).await {
+            if !error.is_transient() {
+                tracing::error!(error = %chassis::chain(&error), "an event cannot be sent");
+                break;
+            }
+            tracing::debug!(error = %error, "cannot send an event yet");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}

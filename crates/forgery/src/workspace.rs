@@ -1,0 +1,81 @@
+//! A folder per attempt: gone when dropped; leftovers of dead processes swept at start.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+use tempfile::TempDir;
+
+/// The folder of this process, held by a lock for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Workspaces {
+    folder: PathBuf,
+    /// Held, not read: whoever can take it knows that its owner is dead.
+    _lock: File,
+}
+
+const PREFIX: &str = "forgery-";
+const LOCK: &str = "lock";
+
+// === impl Workspaces ===
+
+impl Workspaces {
+    /// Makes this process's folder, and removes those whose owners are dead.
+    pub(crate) fn open(work_dir: &Path) -> io::Result<Self> {
+        fs::create_dir_all(work_dir)?;
+        for entry in fs::read_dir(work_dir)? {
+            let path = entry?.path();
+            let ours = path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+            if ours && is_abandoned(&path) {
+                tracing::info!(folder = %path.display(), "removing what a dead process left");
+                fs::remove_dir_all(&path)?;
+            }
+        }
+        let folder = work_dir.join(format!("{PREFIX}{}", uuid::Uuid::new_v4().simple()));
+        fs::create_dir(&folder)?;
+        let lock = File::create(folder.join(LOCK))?;
+        lock.try_lock().map_err(io::Error::other)?;
+        Ok(Self { folder, _lock: lock })
+    }
+
+    /// A new, empty folder that is removed when dropped.
+    pub(crate) fn make(&self) -> io::Result<TempDir> {
+        tempfile::Builder::new().prefix("build-").tempdir_in(&self.folder)
+    }
+}
+
+impl Drop for Workspaces {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.folder).ok(); // What cannot be removed now is swept at the next start.
+    }
+}
+
+/// A folder whose lock is free. One without a lock file is just being made, or empty anyway.
+fn is_abandoned(folder: &Path) -> bool {
+    File::open(folder.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_the_dead_are_swept_and_those_of_the_living_are_not() {
+        let work = tempfile::tempdir().unwrap();
+        let dead = work.path().join("forgery-dead");
+        fs::create_dir(&dead).unwrap();
+        File::create(dead.join(LOCK)).unwrap();
+        let alien = work.path().join("other");
+        fs::create_dir(&alien).unwrap();
+        let living = Workspaces::open(work.path()).unwrap();
+        let build = living.make().unwrap();
+        let other = Workspaces::open(work.path()).unwrap();
+        assert!(build.path().exists() && alien.exists() && !dead.exists());
+        let (path, folder) = (build.path().to_owned(), other.folder.clone());
+        drop((build, other));
+        assert!(!path.exists() && !folder.exists());
+    }
+}

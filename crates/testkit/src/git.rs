@@ -1,0 +1,243 @@
+//! A git server over smart HTTP: `git http-backend` behind a login.
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
+    response::Response,
+    routing::any,
+};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+};
+use tempfile::TempDir;
+use tokio::{io::AsyncWriteExt as _, net::TcpListener, task::JoinHandle};
+
+/// A server of bare repositories.
+#[derive(Debug)]
+pub struct Git {
+    root: PathBuf,
+    address: String,
+    token: String,
+    task: JoinHandle<()>,
+    /// Removed with the server, if it made it.
+    folder: Option<TempDir>,
+}
+
+/// A repository on the server, and a clone of it to commit in.
+#[derive(Debug)]
+pub struct Repo {
+    /// `org/repo`.
+    pub name: String,
+    /// Where to clone it from.
+    pub url: String,
+    bare: PathBuf,
+    work: TempDir,
+}
+
+struct Backend {
+    root: PathBuf,
+    token: String,
+}
+
+impl Git {
+    /// Serves a new folder on a free port; any user with this token may read and write.
+    pub async fn start(token: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_owned();
+        let mut git = Self::serve(&root, "127.0.0.1:0", token).await;
+        git.folder = Some(folder);
+        git
+    }
+
+    /// Serves a folder at an address.
+    pub async fn serve(root: &Path, address: &str, token: &str) -> Self {
+        std::fs::create_dir_all(root).unwrap();
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let backend = Arc::new(Backend {
+            root: root.to_owned(),
+            token: token.to_owned(),
+        });
+        let routes = Router::new()
+            .fallback(any(answer))
+            .layer(DefaultBodyLimit::disable())
+            .with_state(backend);
+        let task = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        Self {
+            root: root.to_owned(),
+            address,
+            token: token.to_owned(),
+            task,
+            folder: None,
+        }
+    }
+
+    /// Host and port.
+    pub fn host(&self) -> &str {
+        &self.address
+    }
+
+    /// A line of a credentials file for this server.
+    pub fn credentials(&self) -> String {
+        format!("http://ci:{}@{}", self.token, self.address)
+    }
+
+    /// Makes a repository with one commit of these files on `main`.
+    pub fn repo(&self, name: &str, files: &[(&str, &str)]) -> Repo {
+        let bare = self.root.join(format!("{name}.git"));
+        std::fs::create_dir_all(&bare).unwrap();
+        git(&bare, &["init", "--quiet", "--bare", "--initial-branch=main"]);
+        git(&bare, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
+        git(&bare, &["config", "http.receivepack", "true"]);
+        let work = tempfile::tempdir().unwrap();
+        git(work.path(), &["init", "--quiet", "--initial-branch=main"]);
+        let url = format!("http://{}/{name}.git", self.address);
+        let repo = Repo {
+            name: name.to_owned(),
+            url,
+            bare,
+            work,
+        };
+        repo.commit(files, "first commit");
+        repo
+    }
+
+    /// Waits for ever.
+    pub async fn forever(&mut self) {
+        (&mut self.task).await.ok();
+    }
+}
+
+impl Drop for Git {
+    fn drop(&mut self) {
+        self.task.abort();
+        drop(self.folder.take());
+    }
+}
+
+impl Repo {
+    /// Commits files to `main` and pushes them; the commit's name.
+    pub fn commit(&self, files: &[(&str, &str)], message: &str) -> String {
+        let work = self.work.path();
+        for (name, text) in files {
+            let path = work.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        git(work, &["add", "--all"]);
+        git(work, &["commit", "--quiet", "--allow-empty", "-m", message]);
+        git(
+            work,
+            &[
+                "push",
+                "--quiet",
+                "--force",
+                &self.bare.to_string_lossy(),
+                "HEAD:refs/heads/main",
+            ],
+        );
+        self.head()
+    }
+
+    /// The newest commit of `main`.
+    pub fn head(&self) -> String {
+        git(self.work.path(), &["rev-parse", "HEAD"])
+    }
+}
+
+/// Runs git as somebody who is nobody in particular; what it printed.
+fn git(folder: &Path, args: &[&str]) -> String {
+    let identity = [
+        "-c",
+        "user.name=Test",
+        "-c",
+        "user.email=test@example.org",
+        "-c",
+        "commit.gpgsign=false",
+    ];
+    let output = Command::new("git")
+        .current_dir(folder)
+        .args(identity)
+        .args(args)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "git {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+async fn answer(
+    State(backend): State<Arc<Backend>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    if !backend.token.is_empty() && !logged_in(&text("authorization"), &backend.token) {
+        let refused = Response::builder().status(StatusCode::UNAUTHORIZED);
+        return refused
+            .header(header::WWW_AUTHENTICATE, "Basic realm=\"git\"")
+            .body(Body::empty())
+            .unwrap();
+    }
+    let mut child = tokio::process::Command::new("git")
+        .arg("http-backend")
+        .env("GIT_PROJECT_ROOT", &backend.root)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("PATH_INFO", uri.path())
+        .env("QUERY_STRING", uri.query().unwrap_or_default())
+        .env("REQUEST_METHOD", method.as_str())
+        .env("CONTENT_TYPE", text("content-type"))
+        .env("CONTENT_LENGTH", body.len().to_string())
+        .env("HTTP_CONTENT_ENCODING", text("content-encoding"))
+        .env("HTTP_GIT_PROTOCOL", text("git-protocol"))
+        .env("REMOTE_USER", "ci")
+        .env("REMOTE_ADDR", "127.0.0.1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    tokio::spawn(async move { input.write_all(&body).await.ok() });
+    response(&child.wait_with_output().await.unwrap().stdout)
+}
+
+/// What a CGI program printed (RFC 3875), as a response.
+fn response(output: &[u8]) -> Response {
+    let end = output.windows(4).position(|w| w == b"\r\n\r\n").expect("a CGI header");
+    let (head, body) = output.split_at(end);
+    let mut response = Response::builder();
+    for line in String::from_utf8_lossy(head).lines() {
+        let (name, value) = line.split_once(": ").unwrap();
+        response = if name.eq_ignore_ascii_case("status") {
+            response.status(value.split(' ').next().unwrap().parse::<u16>().unwrap())
+        } else {
+            response.header(name, value)
+        };
+    }
+    let body = body.get(4..).unwrap_or_default().to_vec();
+    response.body(Body::from(body)).unwrap()
+}
+
+/// Basic authentication (RFC 7617) with any user and this token.
+fn logged_in(authorization: &str, token: &str) -> bool {
+    let encoded = authorization.strip_prefix("Basic ").unwrap_or_default();
+    let decoded = seal::base64_to_bytes(encoded).unwrap_or_default();
+    String::from_utf8_lossy(&decoded)
+        .split_once(':')
+        .is_some_and(|(_, given)| given == token)
+}
