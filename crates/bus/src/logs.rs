@@ -14,7 +14,7 @@ const TTL_SECONDS: u64 = 7 * 86_400;
 /// How many chunks are read at once.
 const BATCH: u64 = 64;
 /// How long a reader trusts the channel before it looks for itself.
-const IDLE: Duration = Duration::from_secs(2);
+const IDLE: Duration = Duration::from_millis(500);
 
 /// Appends to the log of one build.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl LogReader {
     /// # Errors
     /// When Redis is unreachable.
     pub async fn next(&mut self) -> Result<Vec<(u64, LogChunk)>, Error> {
-        let ready = self.read().await?;
+        let ready = self.ready().await?;
         if !ready.is_empty() {
             return Ok(ready);
         }
@@ -128,7 +128,7 @@ impl LogReader {
             Ok(Heard::Ended) => tokio::time::sleep(IDLE).await,
             Ok(Heard::Message(_) | Heard::Missed(_)) | Err(_) => {}
         }
-        self.read().await
+        self.ready().await
     }
 
     /// Says that everything up to `last` is stored, so that it may be removed.
@@ -143,7 +143,11 @@ impl LogReader {
             .map(drop)
     }
 
-    async fn read(&mut self) -> Result<Vec<(u64, LogChunk)>, Error> {
+    /// The next chunks that are there already.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn ready(&mut self) -> Result<Vec<(u64, LogChunk)>, Error> {
         let args = vec![self.last.to_string().into(), BATCH.to_string().into()];
         let scripts = self.bus.scripts();
         let answer = script::run(

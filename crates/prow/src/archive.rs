@@ -136,7 +136,12 @@ impl Archive {
                 .await
                 .map_err(|e| text(&e))?
                 .is_none_or(|b| b.finished_at.is_some());
-            let chunks = reader.next().await.map_err(|e| text(&e))?;
+            let chunks = if ended {
+                reader.ready().await
+            } else {
+                reader.next().await
+            };
+            let chunks = chunks.map_err(|e| text(&e))?;
             if !chunks.is_empty() {
                 self.append(id, &mut file, &mut cursor, &reader, &chunks).await?;
             } else if ended {

@@ -200,11 +200,11 @@ impl Forge {
 
     /// Waits until the newest build has this status.
     pub(crate) async fn build_that_is(&self, status: &str) -> Value {
-        let found = within(PATIENCE, &format!("a build that is {status}"), async || {
+        within(PATIENCE, &format!("a build that is {status}"), async || {
             let newest = self.builds().await.into_iter().next()?;
             (newest["status"] == status).then_some(newest)
-        });
-        found.await
+        })
+        .await
     }
 
     /// Waits until a line of the newest build's log contains this.

@@ -7,8 +7,9 @@ use std::{collections::BTreeMap, process::Command};
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
-        .output();
-    let metadata: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let of = |package: &Value| {
         let all = package["dependencies"].as_array().unwrap().iter();
