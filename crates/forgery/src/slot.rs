@@ -8,7 +8,7 @@ use crate::{
 };
 use bus::{Delivery, LastWords, Settled, Slot, Stop, Worker};
 use chassis::{Life, trace};
-use contract::{BuildQueueMessage, Failure, Happening, Image, Metadata, StageTime, Terminal};
+use contract::{BuildQueueMessage, Failure, Happening, Image, Metadata, Stage, StageTime, Terminal};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -90,7 +90,8 @@ impl Taking {
         };
         let end = self.supervise(Box::pin(attempt.run()), message, delivery.stop()).await;
         self.clean(message).await;
-        log.say(end.sentence());
+        let stage = times.last().map_or(Stage::Cloning, |time| time.stage);
+        log.at(stage).say(end.sentence());
         drop(log);
         log_task.end().await;
         self.bench.metrics.running.dec();

@@ -134,10 +134,9 @@ impl Forge {
     pub(crate) fn repo(&self, dockerfile: &str) -> Repo {
         let unique = self.folder.path().file_name().unwrap().to_string_lossy().to_lowercase();
         let unique: String = unique.chars().filter(char::is_ascii_alphanumeric).collect();
-        self.git.repo(
-            &format!("e2e/{unique}"),
-            &[("Dockerfile", dockerfile), ("unique", &unique)],
-        )
+        // No step of one test may be found in the engine's cache by another, or by the next run.
+        let dockerfile = dockerfile.replacen("FROM busybox\n", &format!("FROM busybox\nENV UNIQUE={unique}\n"), 1);
+        self.git.repo(&format!("e2e/{unique}"), &[("Dockerfile", &dockerfile)])
     }
 
     /// Sends the push webhook of a repository's newest commit, which must be accepted.

@@ -1,0 +1,1 @@
+echo "Hello from Forge, built for $(cat /app/built-for.txt)"

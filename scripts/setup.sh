@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Installs and starts what a fresh Debian 12 machine lacks to build, test and show Forge.
+# Idempotent; never touches what is already there and running.
+#
+#   scripts/setup.sh            install programs, start the Docker Engine, make the base images
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/lib/common.sh
+
+# Program → Debian package that brings it.
+declare -A PACKAGES=(
+  [redis-server]=redis-server [redis-cli]=redis-tools [dockerd]=docker.io [docker]=docker.io
+  [docker-registry]=docker-registry [docker-compose]=docker-compose [htpasswd]=apache2-utils [git]=git [curl]=curl [jq]=jq
+  [openssl]=openssl [iptables]=iptables [busybox]=busybox-static [debootstrap]=debootstrap [gcc]=gcc
+  [python3]=python3 [ps]=procps [wrk]=wrk
+)
+
+install_programs() {
+  local missing=() program
+  for program in "${!PACKAGES[@]}"; do
+    command -v "$program" >/dev/null || missing+=("${PACKAGES[$program]}")
+  done
+  [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+  [ ${#missing[@]} -gt 0 ] || return 0
+  [ "$(id -u)" = 0 ] || die "these packages are missing, install them as root: ${missing[*]}"
+  say "installing ${missing[*]}"
+  apt-get update -qq
+  # Packages must not start daemons of their own on a machine that is not theirs.
+  local policy=/usr/sbin/policy-rc.d made=
+  [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' > $policy; chmod +x $policy; made=1; }
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$STATE/apt.log" 2>&1 ||
+    { tail -20 "$STATE/apt.log" >&2; die "apt-get failed"; }
+  [ -z "$made" ] || rm -f $policy
+}
+
+install_nextest() {
+  command -v cargo >/dev/null || die "Rust is needed: https://rustup.rs"
+  cargo nextest --version >/dev/null 2>&1 && return
+  say "installing cargo-nextest (once; some minutes)"
+  cargo install --quiet --locked cargo-nextest
+}
+
+start_engine() {
+  docker version >/dev/null 2>&1 && return
+  [ "$(id -u)" = 0 ] || die "the Docker Engine does not run; start it, or run this as root"
+  say "starting the Docker Engine"
+  # The engine's own limits on the logs of steps are lifted: a log must not be clipped.
+  BUILDKIT_STEP_LOG_MAX_SIZE=-1 BUILDKIT_STEP_LOG_MAX_SPEED=-1 \
+    setsid dockerd >"$STATE/dockerd.log" 2>&1 </dev/null &
+  local n
+  for n in $(seq 100); do
+    docker version >/dev/null 2>&1 && return
+    sleep 0.2
+  done
+  tail -20 "$STATE/dockerd.log" >&2
+  die "the Docker Engine does not answer"
+}
+
+# busybox from the machine's own program: no registry is needed for the sample and the tests.
+make_busybox() {
+  docker image inspect busybox:latest >/dev/null 2>&1 && return
+  say "making the image busybox:latest"
+  local root applet busybox; root=$(mktemp -d); busybox=$(command -v busybox)
+  mkdir -p "$root"/{bin,etc,tmp,root,proc,sys,dev,usr/bin}
+  cp "$busybox" "$root/bin/busybox"
+  for applet in $("$busybox" --list); do [ "$applet" = busybox ] || ln -sf busybox "$root/bin/$applet"; done
+  printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n' > "$root/etc/passwd"
+  printf 'root:x:0:\n' > "$root/etc/group"
+  chmod 1777 "$root/tmp"
+  tar -C "$root" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -c . |
+    docker import --change 'CMD ["sh"]' --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
+      - busybox:latest >/dev/null
+  rm -rf "$root"
+}
+
+install_programs
+install_nextest
+start_engine
+make_busybox
