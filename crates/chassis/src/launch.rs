@@ -1,7 +1,13 @@
 //! The order in which a service starts and stops.
 
 use crate::{Life, Setting, Values, admin, config, http, telemetry};
-use std::{collections::BTreeMap, io::Write as _, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::SocketAddr,
+    process::ExitCode,
+    time::Duration,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What a service is called and what can be configured.
@@ -40,6 +46,8 @@ const BAD_CONFIGURATION: u8 = 64;
 const DEPENDENCY_MISSING: u8 = 69;
 const BUG: u8 = 70;
 const GRACE_RAN_OUT: u8 = 75;
+/// The longest a probe waits for an answer.
+const PROBE_PATIENCE: Duration = Duration::from_secs(3);
 
 const ADMIN: Setting = Setting::new(
     "admin.listen",
@@ -95,6 +103,15 @@ where
             };
         }
     };
+    if let Some(path) = matches.get_one::<String>("probe") {
+        let mut values = Values::gather(&matches, &settings, environment());
+        let admin = admin_address(&mut values, service);
+        return if admin.is_some_and(|admin| probe(admin, path).is_ok()) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
+    }
     let mut values = Values::gather(&matches, &settings, environment());
     if matches.get_flag("print-config") {
         say(&mut std::io::stdout(), &values.describe(&settings));
@@ -173,12 +190,7 @@ where
 }
 
 fn common(values: &mut Values, service: &Service) -> Option<Common> {
-    let admin = match values.optional::<String>(&ADMIN) {
-        None => Some(SocketAddr::from(([127, 0, 0, 1], service.admin_port))),
-        Some(text) => http::address(&text, service.admin_port)
-            .map_err(|error| values.refuse(&ADMIN, error))
-            .ok(),
-    };
+    let admin = admin_address(values, service);
     let grace = Duration::from_secs(values.optional(&GRACE).unwrap_or(service.grace_seconds));
     let telemetry = telemetry::Settings::read(values, &LEVEL, &FORMAT, &OTLP);
     Some(Common {
@@ -186,6 +198,30 @@ fn common(values: &mut Values, service: &Service) -> Option<Common> {
         grace,
         telemetry: telemetry?,
     })
+}
+
+fn admin_address(values: &mut Values, service: &Service) -> Option<SocketAddr> {
+    match values.optional::<String>(&ADMIN) {
+        None => Some(SocketAddr::from(([127, 0, 0, 1], service.admin_port))),
+        Some(text) => http::address(&text, service.admin_port)
+            .map_err(|error| values.refuse(&ADMIN, error))
+            .ok(),
+    }
+}
+
+/// Asks an admin endpoint on this machine; what health checks of containers need, without curl.
+fn probe(admin: SocketAddr, path: &str) -> std::io::Result<()> {
+    let local = SocketAddr::from(([127, 0, 0, 1], admin.port()));
+    let mut stream = std::net::TcpStream::connect_timeout(&local, PROBE_PATIENCE)?;
+    stream.set_read_timeout(Some(PROBE_PATIENCE))?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.take(64 * 1024).read_to_string(&mut answer)?;
+    if answer.starts_with("HTTP/1.1 200") {
+        Ok(())
+    } else {
+        Err(std::io::Error::other("not well"))
+    }
 }
 
 /// The one place where the environment is read.

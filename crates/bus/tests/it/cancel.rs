@@ -118,7 +118,7 @@ async fn a_message_that_was_put_aside_can_be_cancelled() {
     };
     take(&mut worker.slot(0))
         .await
-        .retry(Duration::from_secs(60), "", last)
+        .retry(Duration::from_mins(1), "", last)
         .await
         .unwrap();
     let canceller = lab.bus.canceller(&lab.list, "forge:cancel");

@@ -3,7 +3,8 @@
 use crate::util::{Lab, message, take, take_nothing};
 use bus::{LastWords, Sent, Settled};
 use contract::{Message as _, Priority};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 #[tokio::test]
 async fn messages_come_in_the_order_in_which_they_were_pushed_and_end_once() {
@@ -61,7 +62,7 @@ async fn a_message_that_was_sent_before_is_not_sent_again_not_even_after_it_ende
         producer.send(&message("a")).await.unwrap(),
         Sent::Duplicate("failed".into())
     );
-    let once = Some(("fingerprint", Duration::from_secs(60)));
+    let once = Some(("fingerprint", Duration::from_mins(1)));
     let text = || message("b").to_json().unwrap();
     assert_eq!(
         producer.send_text("b", text(), Priority::Normal, once).await.unwrap(),

@@ -94,22 +94,21 @@ async fn a_cluster() {
     let folder = tempfile::tempdir().unwrap();
     let ports = [free_port(), free_port(), free_port()];
     let bus_ports = [free_port(), free_port(), free_port()];
-    let mut nodes = Vec::new();
-    for (port, bus_port) in ports.iter().zip(bus_ports) {
+    let node = |(port, bus_port): (&u16, u16)| {
         let (port_text, bus_text) = (port.to_string(), bus_port.to_string());
-        nodes.push(server(
-            folder.path(),
-            *port,
-            &[
-                "--port",
-                &port_text,
-                "--cluster-enabled",
-                "yes",
-                "--cluster-port",
-                &bus_text,
-            ],
-        ));
-        answers(*port).await;
+        let more = [
+            "--port",
+            &port_text,
+            "--cluster-enabled",
+            "yes",
+            "--cluster-port",
+            &bus_text,
+        ];
+        server(folder.path(), *port, &more)
+    };
+    let _nodes: Vec<_> = ports.iter().zip(bus_ports).map(node).collect();
+    for port in ports {
+        answers(port).await;
     }
     let all = ports.map(|port| format!("127.0.0.1:{port}"));
     let created = Command::new("redis-cli")

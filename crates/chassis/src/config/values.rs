@@ -39,6 +39,12 @@ pub(crate) fn command(name: &'static str, about: &'static str, settings: &[Setti
                 .action(ArgAction::SetTrue)
                 .help("Print the effective configuration and exit"),
         )
+        .arg(
+            Arg::new("probe")
+                .long("probe")
+                .value_name("PATH")
+                .help("Ask the running service's admin endpoint, such as /ready; exit 0 if all is well"),
+        )
         .args(flags)
 }
 

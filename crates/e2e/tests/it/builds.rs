@@ -106,7 +106,7 @@ async fn plain_lpushes_are_built_in_the_order_in_which_they_came() {
     let head = repo.head();
     for n in 0..4 {
         // The last one by an abbreviated hash, as foreign producers send it.
-        let commit = if n == 3 { &head[..12] } else { head.as_str() };
+        let commit = if n == 3 { head.get(..12).unwrap() } else { head.as_str() };
         forge.redis.cli(&[
             "LPUSH",
             "forge:builds",

@@ -10,11 +10,11 @@ async fn a_worker_killed_in_the_middle_of_a_build_costs_only_time() {
     forge.push(&repo).await;
     let build = forge.build_that_is("building").await;
     forge.log_that_says(&build, "begun").await;
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     forge.forgeries[0].kill();
     forge.add_forgery();
     let build = forge.build_that_is("success").await;
-    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
     assert_eq!(build["attempts"], 2);
     assert!(forge.registry.digest(&repo.name, &repo.head()).await.is_some());
     forge.told("build.succeeded").await;

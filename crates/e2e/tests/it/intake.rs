@@ -79,7 +79,7 @@ async fn without_redis_a_webhook_is_refused_quickly_and_taken_when_it_is_back() 
         WEBHOOK_SECRET,
     );
     forge.redis.kill();
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     assert_eq!(hook.send(&forge.gateway_url()).await.0, 503);
     assert!(
         begun.elapsed() < std::time::Duration::from_secs(4),

@@ -1,6 +1,5 @@
 //! gateway, prow, forgery and notifier as processes, with a real Redis, Docker Engine, git server,
 //! registry and receiver. `scripts/setup.sh` installs and starts what is missing.
-#![expect(clippy::disallowed_methods, reason = "tests wait and spawn freely")]
 
 #[cfg(test)]
 mod builds;

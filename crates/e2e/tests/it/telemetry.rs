@@ -85,7 +85,7 @@ async fn one_trace_runs_from_the_webhook_to_the_outbound_notification() {
         .unwrap_or_else(|| panic!("no trace: {traceparent:?}"));
     let bytes: Vec<u8> = (0..32)
         .step_by(2)
-        .map(|n| u8::from_str_radix(&trace[n..n + 2], 16).unwrap())
+        .map(|n| u8::from_str_radix(trace.get(n..n + 2).unwrap(), 16).unwrap())
         .collect();
     testkit::eventually("spans of all four services with that trace id", async || {
         (services(&receiver.bodies.lock().unwrap(), &bytes).len() == 4).then_some(())
