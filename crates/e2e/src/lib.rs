@@ -1,1 +1,13 @@
-//! Whole services as processes, on real parts; see `tests/`.
+//! The whole of Forge as processes on real parts: for the tests in `tests/`, and for `figures`, which
+//! measures it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    reason = "development only: a part that cannot start must fail the test, loudly"
+)]
+
+mod forge;
+
+pub use forge::{Forge, PATIENCE, QUICK, SINK_SECRET, WEBHOOK_SECRET};

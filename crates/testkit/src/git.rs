@@ -81,9 +81,14 @@ impl Git {
         &self.address
     }
 
+    /// `user:token` for this server.
+    pub fn login(&self) -> String {
+        format!("ci:{}", self.token)
+    }
+
     /// A line of a credentials file for this server.
     pub fn credentials(&self) -> String {
-        format!("http://ci:{}@{}", self.token, self.address)
+        format!("http://{}@{}", self.login(), self.address)
     }
 
     /// Makes a repository with one commit of these files on `main`.

@@ -38,6 +38,21 @@ impl Hook {
         )
     }
 
+    /// The signed request.
+    pub fn request(&self, client: &reqwest::Client, url: &str) -> reqwest::RequestBuilder {
+        let seal = seal::Key::new(self.secret.as_bytes())
+            .seal(&[self.body.as_bytes()])
+            .hex();
+        client
+            .post(url)
+            .header("content-type", "application/json")
+            .header("user-agent", "GitHub-Hookshot/044aadd")
+            .header("x-github-event", &self.event)
+            .header("x-github-delivery", &self.delivery)
+            .header("x-hub-signature-256", format!("sha256={seal}"))
+            .body(self.body.clone())
+    }
+
     /// Sends it; status and body of the answer.
     pub async fn send(&self, gateway: &str) -> (u16, serde_json::Value) {
         crate::crypto();
@@ -46,17 +61,7 @@ impl Hook {
             .timeout(Duration::from_secs(10))
             .build()
             .unwrap();
-        let seal = seal::Key::new(self.secret.as_bytes())
-            .seal(&[self.body.as_bytes()])
-            .hex();
-        let request = client
-            .post(format!("{gateway}/webhook/github"))
-            .header("content-type", "application/json")
-            .header("user-agent", "GitHub-Hookshot/044aadd")
-            .header("x-github-event", &self.event)
-            .header("x-github-delivery", &self.delivery)
-            .header("x-hub-signature-256", format!("sha256={seal}"))
-            .body(self.body.clone());
+        let request = self.request(&client, &format!("{gateway}/webhook/github"));
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
         let text = response.text().await.unwrap();

@@ -1,6 +1,6 @@
 //! From a push to a running image and a notification; and what happens when it fails.
 
-use crate::forge::{Forge, QUICK};
+use e2e::{Forge, QUICK};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn plain_lpushes_are_built_in_the_order_in_which_they_came() {
             &message(&format!("by-hand-{n}"), &repo.url, commit).to_string(),
         ]);
     }
-    testkit::within(crate::forge::PATIENCE, "four builds", async || {
+    testkit::within(e2e::PATIENCE, "four builds", async || {
         let builds = forge.builds().await;
         (builds.len() == 4 && builds.iter().all(|b| b["status"] == "success")).then_some(())
     })

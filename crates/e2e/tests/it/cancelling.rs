@@ -1,9 +1,7 @@
 //! Cancelling: while it waits, while it runs, and before it was ever seen.
 
-use crate::{
-    builds::message,
-    forge::{Forge, QUICK},
-};
+use crate::builds::message;
+use e2e::{Forge, QUICK};
 use std::process::Command;
 
 /// Something that runs long enough to be stopped, and can be found among all processes.
@@ -24,7 +22,7 @@ async fn a_running_build_is_stopped_and_nothing_of_it_is_left() {
     let repo = forge.repo(SLOW);
     forge.push(&repo).await;
     let build = forge.build_that_is("building").await;
-    testkit::within(crate::forge::PATIENCE, "the step runs", async || {
+    testkit::within(e2e::PATIENCE, "the step runs", async || {
         (running("sleep 987") > 0).then_some(())
     })
     .await;

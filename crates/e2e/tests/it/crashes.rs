@@ -1,6 +1,6 @@
 //! What dies does not take anything with it.
 
-use crate::forge::{Forge, PATIENCE, QUICK};
+use e2e::{Forge, PATIENCE, QUICK};
 use std::time::Duration;
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What gateway lets in, and what it does not.
 
-use crate::forge::{Forge, QUICK, WEBHOOK_SECRET};
+use e2e::{Forge, QUICK, WEBHOOK_SECRET};
 use serde_json::Value;
 use testkit::{Hook, push_body};
 

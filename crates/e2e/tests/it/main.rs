@@ -8,8 +8,6 @@ mod cancelling;
 #[cfg(test)]
 mod crashes;
 #[cfg(test)]
-mod forge;
-#[cfg(test)]
 mod intake;
 #[cfg(test)]
 mod layers;

@@ -1,6 +1,6 @@
 //! One trace from the webhook to the outbound notification, shown by a receiver of OTLP.
 
-use crate::forge::{Forge, QUICK};
+use e2e::{Forge, QUICK};
 use std::{
     collections::BTreeSet,
     io::{Read as _, Write as _},

@@ -5,27 +5,38 @@ use std::{path::PathBuf, process::Command, time::Duration};
 use tempfile::TempDir;
 use testkit::{Git, Hook, Process, Redis, Registry, Repo, Sink, binary, free_port, within};
 
-pub(crate) const WEBHOOK_SECRET: &str = "webhook-s3cret";
-pub(crate) const SINK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+/// The secret of webhooks.
+pub const WEBHOOK_SECRET: &str = "webhook-s3cret";
+/// The secret of outbound webhooks.
+pub const SINK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const GIT_TOKEN: &str = "git-t0ken";
 const API_TOKEN: &str = "an-admin-token-for-tests";
 
 /// A Dockerfile that builds in a moment.
-pub(crate) const QUICK: &str = "FROM busybox\nRUN echo hello from the build\nCOPY . /app\n";
+pub const QUICK: &str = "FROM busybox\nRUN echo hello from the build\nCOPY . /app\n";
 
 /// How long anything may take before a test gives up; machines are shared.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Four services and everything around them.
-pub(crate) struct Forge {
-    pub(crate) redis: Redis,
-    pub(crate) git: Git,
-    pub(crate) registry: Registry,
-    pub(crate) sink: Sink,
-    pub(crate) gateway: Process,
-    pub(crate) prow: Process,
-    pub(crate) forgeries: Vec<Process>,
-    pub(crate) notifier: Process,
+#[derive(Debug)]
+pub struct Forge {
+    /// The redis.
+    pub redis: Redis,
+    /// The git.
+    pub git: Git,
+    /// The registry.
+    pub registry: Registry,
+    /// The sink.
+    pub sink: Sink,
+    /// The gateway.
+    pub gateway: Process,
+    /// The prow.
+    pub prow: Process,
+    /// The forgeries, oldest first.
+    pub forgeries: Vec<Process>,
+    /// The notifier.
+    pub notifier: Process,
     more: Vec<(String, String)>,
     gateway_port: u16,
     prow_port: u16,
@@ -35,12 +46,12 @@ pub(crate) struct Forge {
 
 impl Forge {
     /// Everything, with one forgery.
-    pub(crate) async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::start_with(1, &[]).await
     }
 
     /// Everything, with so many forgeries, and more variables for every service.
-    pub(crate) async fn start_with(forgeries: usize, more: &[(&str, &str)]) -> Self {
+    pub async fn start_with(forgeries: usize, more: &[(&str, &str)]) -> Self {
         testkit::crypto();
         let redis = Redis::start();
         let git = Git::start(GIT_TOKEN).await;
@@ -74,7 +85,8 @@ impl Forge {
         forge
     }
 
-    pub(crate) fn start_gateway(&mut self) {
+    /// Starts gateway (again).
+    pub fn start_gateway(&mut self) {
         let listen = format!("127.0.0.1:{}", self.gateway_port);
         self.gateway = self.service(
             "gateway",
@@ -82,7 +94,8 @@ impl Forge {
         );
     }
 
-    pub(crate) fn start_prow(&mut self) {
+    /// Starts prow (again).
+    pub fn start_prow(&mut self) {
         let listen = format!("127.0.0.1:{}", self.prow_port);
         let (data, logs) = (self.path("prow"), self.path("logs"));
         self.prow = self.service(
@@ -96,7 +109,8 @@ impl Forge {
         );
     }
 
-    pub(crate) fn start_notifier(&mut self) {
+    /// Starts notifier (again).
+    pub fn start_notifier(&mut self) {
         let url = self.sink.url();
         self.notifier = self.service(
             "notifier",
@@ -108,7 +122,8 @@ impl Forge {
         );
     }
 
-    pub(crate) fn add_forgery(&mut self) {
+    /// Starts one more forgery.
+    pub fn add_forgery(&mut self) {
         let (work, credentials, registry) = (self.path("work"), self.git.credentials(), self.registry.host());
         let process = self.service(
             "forgery",
@@ -125,13 +140,13 @@ impl Forge {
     }
 
     /// Base URL of the gateway.
-    pub(crate) fn gateway_url(&self) -> String {
+    pub fn gateway_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.gateway_port)
     }
 
     /// A repository whose image is described by this Dockerfile. Names differ between tests that
     /// share one engine.
-    pub(crate) fn repo(&self, dockerfile: &str) -> Repo {
+    pub fn repo(&self, dockerfile: &str) -> Repo {
         let unique = self.folder.path().file_name().unwrap().to_string_lossy().to_lowercase();
         let unique: String = unique.chars().filter(char::is_ascii_alphanumeric).collect();
         // No step of one test may be found in the engine's cache by another, or by the next run.
@@ -140,13 +155,13 @@ impl Forge {
     }
 
     /// Sends the push webhook of a repository's newest commit, which must be accepted.
-    pub(crate) async fn push(&self, repo: &Repo) {
+    pub async fn push(&self, repo: &Repo) {
         let (status, answer) = Hook::push(repo, WEBHOOK_SECRET).send(&self.gateway_url()).await;
         assert_eq!((status, answer["status"].as_str()), (202, Some("accepted")), "{answer}");
     }
 
     /// An answer of the API.
-    pub(crate) async fn get(&self, path: &str) -> Option<Value> {
+    pub async fn get(&self, path: &str) -> Option<Value> {
         let request = self
             .http
             .get(format!("http://127.0.0.1:{}{path}", self.prow_port))
@@ -156,7 +171,7 @@ impl Forge {
     }
 
     /// Posts to the API; status and answer.
-    pub(crate) async fn post(&self, path: &str) -> (u16, Value) {
+    pub async fn post(&self, path: &str) -> (u16, Value) {
         let request = self
             .http
             .post(format!("http://127.0.0.1:{}{path}", self.prow_port))
@@ -170,7 +185,7 @@ impl Forge {
     }
 
     /// The text of something the API serves.
-    pub(crate) async fn text(&self, path: &str) -> String {
+    pub async fn text(&self, path: &str) -> String {
         let request = self
             .http
             .get(format!("http://127.0.0.1:{}{path}", self.prow_port))
@@ -179,7 +194,7 @@ impl Forge {
     }
 
     /// Status of an API request without, or with a wrong, token.
-    pub(crate) async fn status_with(&self, token: Option<&str>) -> u16 {
+    pub async fn status_with(&self, token: Option<&str>) -> u16 {
         let mut request = self
             .http
             .get(format!("http://127.0.0.1:{}/v1/cicd/builds", self.prow_port));
@@ -190,7 +205,7 @@ impl Forge {
     }
 
     /// All builds, newest first.
-    pub(crate) async fn builds(&self) -> Vec<Value> {
+    pub async fn builds(&self) -> Vec<Value> {
         match self.get("/v1/cicd/builds").await {
             Some(Value::Array(builds)) => builds,
             _ => Vec::new(),
@@ -198,7 +213,7 @@ impl Forge {
     }
 
     /// Waits until the newest build has this status.
-    pub(crate) async fn build_that_is(&self, status: &str) -> Value {
+    pub async fn build_that_is(&self, status: &str) -> Value {
         within(PATIENCE, &format!("a build that is {status}"), async || {
             let newest = self.builds().await.into_iter().next()?;
             (newest["status"] == status).then_some(newest)
@@ -207,7 +222,7 @@ impl Forge {
     }
 
     /// Waits until a line of the newest build's log contains this.
-    pub(crate) async fn log_that_says(&self, build: &Value, text: &str) {
+    pub async fn log_that_says(&self, build: &Value, text: &str) {
         let path = format!("/v1/cicd/builds/{}/logs", build["id"]);
         within(PATIENCE, &format!("a log that says {text}"), async || {
             self.text(&path).await.contains(text).then_some(())
@@ -216,7 +231,7 @@ impl Forge {
     }
 
     /// Waits until the receiver has this many notifications of a type.
-    pub(crate) async fn told(&self, event_type: &str) -> testkit::Received {
+    pub async fn told(&self, event_type: &str) -> testkit::Received {
         within(PATIENCE, &format!("a notification {event_type}"), async || {
             self.sink
                 .received()
@@ -227,7 +242,7 @@ impl Forge {
     }
 
     /// Fails if Redis holds anything that a quiet system should not hold.
-    pub(crate) async fn is_quiet(&self) {
+    pub async fn is_quiet(&self) {
         within(PATIENCE, "quiet lists", async || {
             let keys = self.redis.cli(&["--raw", "KEYS", "*"]);
             let busy = keys.lines().filter(|key| {
