@@ -11,6 +11,9 @@ pub const LEASE: Duration = Duration::from_secs(20);
 /// How often a worker is heard of.
 pub const BEAT: Duration = Duration::from_secs(3);
 
+/// How often a stopped worker looks whether it still holds something.
+const IDLE_CHECK: Duration = Duration::from_millis(50);
+
 /// Takes messages of one list, in a fixed number of slots.
 #[derive(Debug)]
 pub struct Worker<T> {
@@ -38,21 +41,24 @@ struct Lease {
 }
 
 impl Bus {
-    /// A worker with `slots` slots; `name` is for people, uniqueness is added.
+    /// Joins a list as a worker with `slots` slots; `name` is for people, uniqueness is added.
     ///
-    /// `lost_event` makes the event that tells that a message's workers died too often; empty means
-    /// none.
-    pub fn worker<T: Message>(
+    /// [`Worker::tend`] must run beside it. `lost_event` makes the event that tells that a message's
+    /// workers died too often; empty means none.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn worker<T: Message>(
         &self,
         list: &List<T>,
         name: &str,
         slots: usize,
         lost_event: fn(&T) -> String,
-    ) -> Worker<T> {
+    ) -> Result<Arc<Worker<T>>, Error> {
         // Random, because a reused name would hide what its predecessor left; ends with the number
         // of slots, so that a reaper knows where to look.
         let name = format!("{name}-{}.{slots}", uuid::Uuid::new_v4().simple());
-        Worker {
+        let worker = Worker {
             bus: self.clone(),
             keys: Keys::new(list),
             list: list.clone(),
@@ -61,7 +67,9 @@ impl Bus {
             name,
             slots,
             lost_event,
-        }
+        };
+        worker.beat().await?; // Registered before anything is taken.
+        Ok(Arc::new(worker))
     }
 }
 
@@ -78,33 +86,35 @@ impl<T: Message> Worker<T> {
         Slot::new(self, n.min(self.slots))
     }
 
-    /// Registers; must be done before anything is taken.
-    ///
-    /// # Errors
-    /// When Redis is unreachable.
-    pub async fn join(&self) -> Result<(), Error> {
-        self.beat().await
-    }
-
     /// Asks for a beat now, to learn of a cancellation at once.
     pub fn hurry(&self) {
         self.beat_now.notify_one();
     }
 
-    /// Beats, reaps dead workers and promotes delayed messages, until `stop`.
-    pub async fn tend(&self, stop: CancellationToken) {
-        tokio::select! {
-            never = self.keep_beating() => never,
-            never = Reaper::new(&self.bus, &self.keys, &self.list, self.lost_event).run() => never,
-            () = stop.cancelled() => {}
+    /// Beats, reaps dead workers and promotes delayed messages; after `stop` goes on until nothing is
+    /// held any more, then signs off.
+    pub fn tend(self: &Arc<Self>, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<T> {
+        let worker = Arc::clone(self);
+        async move {
+            let idle = async {
+                stop.cancelled().await;
+                while worker.leases.is_held() {
+                    tokio::time::sleep(IDLE_CHECK).await;
+                }
+            };
+            tokio::select! {
+                never = worker.keep_beating() => never,
+                never = Reaper::new(&worker.bus, &worker.keys, &worker.list, worker.lost_event).run() => never,
+                () = idle => {}
+            }
+            if let Err(error) = worker.leave().await {
+                tracing::warn!(error = %error, worker = worker.name, "could not sign off; the lease will run out");
+            }
         }
     }
 
-    /// Strikes itself off; what it still holds will be reaped.
-    ///
-    /// # Errors
-    /// When Redis is unreachable; then the lease will run out by itself.
-    pub async fn leave(&self) -> Result<(), Error> {
+    /// Strikes itself off, unless something is left in its slots; that will be reaped.
+    async fn leave(&self) -> Result<(), Error> {
         let slots = (0..self.slots).map(|n| self.keys.slot(&self.name, n));
         let keys = [self.keys.workers().to_owned()].into_iter().chain(slots).collect();
         let args = vec![self.name.as_str().into(), "0".into()];
@@ -154,6 +164,10 @@ impl Leases {
 
     pub(crate) fn end(&self, slot: usize) {
         self.lock().remove(&slot);
+    }
+
+    fn is_held(&self) -> bool {
+        !self.lock().is_empty()
     }
 
     fn snapshot(&self) -> Vec<(usize, String, u32)> {

@@ -52,19 +52,12 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let bus = Bus::start(config.bus.clone()).map_err(unfit)?;
     bus.ready().await.map_err(unfit)?;
 
-    let worker = bus.worker(&config.builds, "forgery", config.slots, lost);
-    worker.join().await.map_err(unfit)?;
-    let worker = Arc::new(worker);
+    let worker = bus
+        .worker(&config.builds, "forgery", config.slots, lost)
+        .await
+        .map_err(unfit)?;
     tracing::info!(worker = worker.name(), slots = config.slots, "joined");
-    // Outlives the stop: running builds keep their leases until they end.
-    let (tended, tending) = (Arc::clone(&worker), tokio_util::sync::CancellationToken::new());
-    let until = tending.clone();
-    life.spawn("worker", Policy::BestEffort, async move {
-        tended.tend(until).await;
-        if let Err(error) = tended.leave().await {
-            tracing::warn!(error = %chassis::chain(&error), "could not sign off");
-        }
-    });
+    life.spawn("worker", Policy::Essential, worker.tend(life.stopping()));
     let listener = cancel::Listener::new(&bus, &config, &worker);
     life.keep("cancel", {
         let stopping = life.stopping();
@@ -80,26 +73,10 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         config,
         metrics,
     });
-    let busy = tokio_util::task::TaskTracker::new();
     for n in 0..slots {
-        let (slot, bench, life_of_slot) = (Arc::clone(&worker), Arc::clone(&bench), life.clone());
-        let running = busy.token();
-        life.keep("slot", move || {
-            let running = running.clone();
-            let taking = slot::Taking::new(&slot, n, &bench, &life_of_slot);
-            async move {
-                taking.run().await;
-                drop(running);
-            }
-        });
+        let (worker, bench, its_life) = (Arc::clone(&worker), Arc::clone(&bench), life.clone());
+        life.keep("slot", move || slot::Taking::new(&worker, n, &bench, &its_life).run());
     }
-    busy.close();
-    let stopping = life.stopping();
-    life.spawn("last beat", Policy::BestEffort, async move {
-        stopping.cancelled().await;
-        busy.wait().await;
-        tending.cancel();
-    });
     life.ready();
     Ok(())
 }

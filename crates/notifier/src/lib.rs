@@ -8,9 +8,8 @@ mod expand;
 mod metrics;
 mod outcome;
 
-use bus::{Bus, Worker};
+use bus::Bus;
 use chassis::{Failure, Life, Policy, Service};
-use contract::Message;
 use std::sync::Arc;
 
 pub use config::Config;
@@ -48,16 +47,22 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let metrics = metrics::Metrics::new(&life);
     let client = client::client().map_err(|error| Failure::Dependency(chassis::chain(&error)))?;
 
-    let expanders = bus.worker(&config.notifications, "notifier", EXPANDERS, |_| String::new());
-    let expanders = tended(expanders, &life).await.map_err(unfit)?;
+    let expanders = bus
+        .worker(&config.notifications, "notifier", EXPANDERS, |_| String::new())
+        .await
+        .map_err(unfit)?;
+    life.spawn("expanders", Policy::Essential, expanders.tend(life.stopping()));
     let expand = expand::Expand::new(bus.producer(&deliveries), Arc::clone(&endpoints));
     for n in 0..EXPANDERS {
         let (worker, expand, stopping) = (Arc::clone(&expanders), expand.clone(), life.stopping());
         life.keep("expander", move || expand.clone().run(worker.slot(n), stopping.clone()));
     }
 
-    let senders = bus.worker(&deliveries, "notifier", config.max_in_flight, |_| String::new());
-    let senders = tended(senders, &life).await.map_err(unfit)?;
+    let senders = bus
+        .worker(&deliveries, "notifier", config.max_in_flight, |_| String::new())
+        .await
+        .map_err(unfit)?;
+    life.spawn("senders", Policy::Essential, senders.tend(life.stopping()));
     let deliver = deliver::Deliver::new(client, endpoints, config.schedule, metrics);
     for n in 0..config.max_in_flight {
         let (worker, deliver, stopping) = (Arc::clone(&senders), deliver.clone(), life.stopping());
@@ -65,13 +70,4 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     }
     life.ready();
     Ok(())
-}
-
-/// Registers a worker and keeps it registered until the service stops.
-async fn tended<T: Message>(worker: Worker<T>, life: &Life) -> Result<Arc<Worker<T>>, bus::Error> {
-    worker.join().await?;
-    let worker = Arc::new(worker);
-    let (tended, stopping) = (Arc::clone(&worker), life.stopping());
-    life.spawn("worker", Policy::Essential, async move { tended.tend(stopping).await });
-    Ok(worker)
 }

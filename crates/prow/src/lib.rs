@@ -13,10 +13,8 @@ mod reconciler;
 mod store;
 mod tracker;
 
-use bus::{Bus, Worker};
+use bus::Bus;
 use chassis::{Failure, Life, Policy, Service};
-use contract::Message;
-use std::sync::Arc;
 
 pub use config::Config;
 
@@ -63,17 +61,21 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         move || reconciler.clone().run(stopping.clone())
     });
 
-    let webhooks = tended(bus.worker(&config.webhooks, "prow", 1, |_| String::new()), &life)
+    let webhooks = bus
+        .worker(&config.webhooks, "prow", 1, |_| String::new())
         .await
         .map_err(unfit)?;
+    life.spawn("webhooks worker", Policy::Essential, webhooks.tend(life.stopping()));
     let intake = intake::Webhooks::new(&store, &kick, &metrics, config.webhooks.limits);
     life.keep("webhooks", {
         let stopping = life.stopping();
         move || intake.clone().run(webhooks.slot(0), stopping.clone())
     });
-    let events = tended(bus.worker(&config.events, "prow", 1, |_| String::new()), &life)
+    let events = bus
+        .worker(&config.events, "prow", 1, |_| String::new())
         .await
         .map_err(unfit)?;
+    life.spawn("events worker", Policy::Essential, events.tend(life.stopping()));
     let intake = intake::Events::new(&store, &kick, &archive, &metrics, config.events.limits);
     life.keep("events", {
         let stopping = life.stopping();
@@ -85,13 +87,4 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     chassis::http::serve("api", config.listen, routes, chassis::http::Limits::default(), &life).await?;
     life.ready();
     Ok(())
-}
-
-/// Registers a worker and keeps it registered until the service stops.
-async fn tended<T: Message>(worker: Worker<T>, life: &Life) -> Result<Arc<Worker<T>>, bus::Error> {
-    worker.join().await?;
-    let worker = Arc::new(worker);
-    let (tended, stopping) = (Arc::clone(&worker), life.stopping());
-    life.spawn("worker", Policy::Essential, async move { tended.tend(stopping).await });
-    Ok(worker)
 }

@@ -13,8 +13,7 @@ async fn works(url: String) {
     bus.ready().await.unwrap();
     let list = route::builds();
     bus.producer(&list).send(&message("a")).await.unwrap();
-    let worker = bus.worker(&list, "test", 1, |_| String::new());
-    worker.join().await.unwrap();
+    let worker = bus.worker(&list, "test", 1, |_| String::new()).await.unwrap();
     let delivery = take(&mut worker.slot(0)).await;
     let mut channel = bus.subscribe("forge:cancel").await.unwrap();
     let canceller = bus.canceller(&list, "forge:cancel");
@@ -28,7 +27,9 @@ async fn works(url: String) {
         .await
         .unwrap();
     assert_eq!(reader.next().await.unwrap().len(), 1);
-    worker.leave().await.unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    stop.cancel();
+    worker.tend(stop).await;
 }
 
 fn server(folder: &Path, port: u16, more: &[&str]) -> Process {

@@ -2,7 +2,7 @@
 
 use bus::{Bus, Delivery, Settings, Slot, Worker};
 use contract::{BuildQueueMessage, BuildType, Strategy, route, route::List};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use testkit::Redis;
 
 pub(crate) struct Lab {
@@ -27,12 +27,11 @@ impl Lab {
         }
     }
 
-    pub(crate) async fn worker(&self, slots: usize) -> Worker<BuildQueueMessage> {
-        let worker = self
-            .bus
-            .worker(&self.list, "test", slots, |message| format!("lost {}", message.id));
-        worker.join().await.unwrap();
-        worker
+    pub(crate) async fn worker(&self, slots: usize) -> Arc<Worker<BuildQueueMessage>> {
+        self.bus
+            .worker(&self.list, "test", slots, |message| format!("lost {}", message.id))
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn send(&self, id: &str) {

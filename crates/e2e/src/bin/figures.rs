@@ -22,7 +22,7 @@ async fn main() {
     testkit::crypto();
     cold_start().await;
     queue_cycles().await;
-    let forge = Forge::start_with(1, &[("LOG_LEVEL", "warn")]).await;
+    let forge = Forge::start_with(1, &[("LOG_LEVEL", "warn,chassis::life=info")]).await;
     idle_memory(&forge).await;
     webhooks_per_second(&forge).await;
     webhook_to_start(&forge).await;
@@ -107,8 +107,7 @@ async fn queue_cycles() {
     let begun = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..WORKERS {
-        let worker = bus.worker(&list, "figures", 1, |_| String::new());
-        worker.join().await.unwrap();
+        let worker = bus.worker(&list, "figures", 1, |_| String::new()).await.unwrap();
         tasks.spawn(async move {
             let mut slot = worker.slot(0);
             for _ in 0..MESSAGES / WORKERS {

@@ -12,4 +12,6 @@ mod intake;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
 mod telemetry;
