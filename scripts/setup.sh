@@ -44,6 +44,11 @@ start_engine() {
   docker version >/dev/null 2>&1 && return
   [ "$(id -u)" = 0 ] || die "the Docker Engine does not run; start it, or run this as root"
   say "starting the Docker Engine"
+  # A crash leaves these behind; the engine refuses to start when their numbers belong to others by now.
+  local file
+  for file in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
+    [ ! -e "$file" ] || grep -qsE '^(dockerd|containerd)' "/proc/$(cat "$file")/comm" || rm -f "$file"
+  done
   # The engine's own limits on the logs of steps are lifted: a log must not be clipped.
   BUILDKIT_STEP_LOG_MAX_SIZE=-1 BUILDKIT_STEP_LOG_MAX_SPEED=-1 \
     setsid dockerd >"$STATE/dockerd.log" 2>&1 </dev/null &

@@ -41,6 +41,8 @@ const POOL: usize = 2;
 /// it missed. The client reserves memory for all of them, several times per connection: with 65,536 an
 /// idle service took half a gibibyte.
 const HEARD: usize = 256;
+/// How often it is said that Redis is still not there.
+const REMINDER: Duration = Duration::from_secs(5);
 /// Commands waiting for a connection; past it they fail.
 const WAITING_COMMANDS: usize = 10_000;
 
@@ -123,11 +125,11 @@ impl Bus {
     /// # Errors
     /// When it is not fit, or refuses the credentials.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.shared
-            .pool
-            .wait_for_connect()
-            .await
-            .map_err(|source| Error::redis(source, "connect", "redis"))?;
+        let connected = self.shared.pool.wait_for_connect();
+        tokio::pin!(connected);
+        while tokio::time::timeout(REMINDER, &mut connected).await.is_err() {
+            tracing::warn!("redis cannot be reached, or refuses the connection; still trying");
+        }
         loop {
             match self.client().info::<String>(Some(InfoKind::Default)).await {
                 Ok(info) => return self.check(&info),

@@ -26,6 +26,9 @@ pub(crate) struct Taking {
     grace: Duration,
 }
 
+/// The longest that cleaning up after a build may take.
+const SWEEP: Duration = Duration::from_secs(30);
+
 /// How an attempt ended.
 enum End {
     Done(Result<Image, BuildFailure>),
@@ -133,7 +136,9 @@ impl Taking {
 
     /// Ends whatever is labelled with the build, before anything is reported.
     async fn clean(&self, message: &BuildQueueMessage) {
-        match self.bench.engine.sweep(message.id.as_str()).await {
+        let swept = tokio::time::timeout(SWEEP, self.bench.engine.sweep(message.id.as_str())).await;
+        let gave_up = |_elapsed| Err(BuildFailure::new(Kind::EngineUnavailable, "the engine does not answer"));
+        match swept.unwrap_or_else(gave_up) {
             Ok(0) => {}
             Ok(left) => tracing::error!(left, "containers of an ended build are left"),
             Err(error) => tracing::error!(%error, "cannot tell whether containers of the build are left"),
