@@ -36,7 +36,7 @@ redis_port=$(free_port); registry_port=$(free_port); git_port=$(free_port); sink
 gateway_port=$(free_port); prow_port=$(free_port)
 registry=127.0.0.1:$registry_port; git=127.0.0.1:$git_port
 api=http://127.0.0.1:$prow_port; gateway=http://127.0.0.1:$gateway_port
-export REDIS_URL=redis://127.0.0.1:$redis_port LOG_LEVEL=${LOG_LEVEL:-info}
+export REDIS_URL=redis://127.0.0.1:$redis_port LOG_LEVEL=info NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
 
 say "starting Redis, a registry, a git server, a receiver of webhooks"
 start redis redis-server deploy/redis.conf --port "$redis_port" --bind 127.0.0.1 --dir "$demo"

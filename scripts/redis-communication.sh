@@ -7,6 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib/common.sh
+command -v redis-cli >/dev/null || die "redis-cli is missing; run scripts/setup.sh first"
 url=${1:-redis://127.0.0.1:6379}
 redis() { redis-cli -u "$url" --no-auth-warning --raw "$@"; }
 list=forge:communication-test:$$
@@ -17,6 +18,8 @@ ok() { printf '  ok  %s\n' "$*"; }
 version=$(redis INFO server | tr -d '\r' | sed -n 's/^redis_version://p')
 [ "${version%%.*}" -ge 7 ] || die "Redis $version is too old, 7.0 or newer is needed"
 policy=$(redis INFO memory | tr -d '\r' | sed -n 's/^maxmemory_policy://p')
+limit=$(redis INFO memory | tr -d '\r' | sed -n 's/^maxmemory://p')
+[ "$policy" = noeviction ] || [ "$limit" = 0 ] || die "Redis evicts keys (maxmemory-policy $policy), which loses builds"
 ok "Redis $version, maxmemory-policy $policy"
 
 for file in contracts/examples/build-queue-message/*.json; do

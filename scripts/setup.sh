@@ -2,17 +2,19 @@
 # Installs and starts what a fresh Debian 12 machine lacks to build, test and show Forge.
 # Idempotent; never touches what is already there and running.
 #
-#   scripts/setup.sh            install programs, start the Docker Engine, make the base images
+#   scripts/setup.sh            install programs, start the Docker Engine, make the base image
+#   scripts/setup.sh --tests    and what only the tests need
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib/common.sh
+PATH=$PATH:/usr/sbin:/sbin # Where Debian keeps dockerd, and a user's PATH does not look.
 
 # Program → Debian package that brings it.
 declare -A PACKAGES=(
   [redis-server]=redis-server [redis-cli]=redis-tools [dockerd]=docker.io [docker]=docker.io
   [docker-registry]=docker-registry [docker-compose]=docker-compose [htpasswd]=apache2-utils [git]=git [curl]=curl [jq]=jq
   [openssl]=openssl [iptables]=iptables [busybox]=busybox-static [debootstrap]=debootstrap [gcc]=gcc
-  [python3]=python3 [ps]=procps [wrk]=wrk
+  [python3]=python3 [ps]=procps
 )
 
 install_programs() {
@@ -21,20 +23,21 @@ install_programs() {
     command -v "$program" >/dev/null || missing+=("${PACKAGES[$program]}")
   done
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+  [ -e /usr/include/stdio.h ] || missing+=(libc6-dev) # gcc only recommends it.
   [ ${#missing[@]} -gt 0 ] || return 0
   [ "$(id -u)" = 0 ] || die "these packages are missing, install them as root: ${missing[*]}"
   say "installing ${missing[*]}"
   apt-get update -qq
   # Packages must not start daemons of their own on a machine that is not theirs.
   local policy=/usr/sbin/policy-rc.d made=
+  trap '[ -z "$made" ] || rm -f "$policy"' RETURN EXIT
   [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' > $policy; chmod +x $policy; made=1; }
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$STATE/apt.log" 2>&1 ||
     { tail -20 "$STATE/apt.log" >&2; die "apt-get failed"; }
-  [ -z "$made" ] || rm -f $policy
 }
 
-install_nextest() {
-  command -v cargo >/dev/null || die "Rust is needed: https://rustup.rs"
+install_test_tools() {
+  cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
   cargo nextest --version >/dev/null 2>&1 && return
   say "installing cargo-nextest (once; some minutes)"
   cargo install --quiet --locked cargo-nextest
@@ -66,19 +69,27 @@ make_busybox() {
   docker image inspect busybox:latest >/dev/null 2>&1 && return
   say "making the image busybox:latest"
   local root applet busybox; root=$(mktemp -d); busybox=$(command -v busybox)
+  if ldd "$busybox" >/dev/null 2>&1; then # The image holds nothing else, so it must need nothing else.
+    (cd "$root" && apt-get download -qq busybox-static && dpkg-deb -x busybox-static_*.deb static) >"$STATE/busybox.log" 2>&1 ||
+      die "a static busybox is needed: apt-get install busybox-static"
+    busybox=$root/static/bin/busybox; [ -e "$busybox" ] || busybox=$root/static/usr/bin/busybox
+  fi
   mkdir -p "$root"/{bin,etc,tmp,root,proc,sys,dev,usr/bin}
   cp "$busybox" "$root/bin/busybox"
   for applet in $("$busybox" --list); do [ "$applet" = busybox ] || ln -sf busybox "$root/bin/$applet"; done
   printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n' > "$root/etc/passwd"
   printf 'root:x:0:\n' > "$root/etc/group"
   chmod 1777 "$root/tmp"
-  tar -C "$root" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -c . |
+  rm -rf "$root"/busybox-static_*.deb
+  tar -C "$root" --exclude=./static --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -c . |
     docker import --change 'CMD ["sh"]' --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
       - busybox:latest >/dev/null
   rm -rf "$root"
+  docker run --rm busybox true || { docker rmi busybox >/dev/null; die "the image busybox does not run"; }
 }
 
+command -v cargo >/dev/null || die "Rust is needed: https://rustup.rs"
 install_programs
-install_nextest
+[ "${1:-}" != --tests ] || install_test_tools
 start_engine
 make_busybox

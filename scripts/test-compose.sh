@@ -25,7 +25,7 @@ storage: {filesystem: {rootdirectory: $home/registry/data}}
 http: {addr: 127.0.0.1:$registry_port}
 auth: {htpasswd: {realm: forge, path: $home/registry/htpasswd}}
 YAML
-export SECRETS=$home/secrets BUILDER=forge-local/rust RUNTIME=forge-local/debian REDIS_IMAGE=forge-local/redis PROFILE=dev \
+export SECRETS=$home/secrets BUILDER=forge-local/rust RUNTIME=forge-local/debian REDIS_IMAGE=forge-local/redis PROFILE=dev IMAGES=forge-test \
   DOCKER_GID=$(stat -c %g /var/run/docker.sock) REGISTRY=127.0.0.1:$registry_port REGISTRY_USERNAME=forge GIT_ALLOW_HTTP=true \
   WEBHOOK_URL=http://$host:$sink_port/ WEBHOOK_PORT=$(free_port) PROW_PORT=$(free_port) \
   COMPOSE_PROJECT_NAME=forge-test
@@ -46,7 +46,7 @@ compose build >"$STATE/compose-build.log" 2>&1 || { tail -40 "$STATE/compose-bui
 say "starting everything, with two forgeries"
 compose up -d --scale forgery=2 >"$STATE/compose-up.log" 2>&1 || { cat "$STATE/compose-up.log" >&2; die "compose cannot start"; }
 healthy() { [ "$(docker ps --filter label=com.docker.compose.project=forge-test --filter health=healthy -q | wc -l)" = 6 ]; }
-until_true "six healthy containers" 60 healthy || { compose logs --tail 20; exit 1; }
+(until_true "six healthy containers" 60 healthy) || { compose logs --tail 20; exit 1; }
 
 say "a push through the composed stack"
 mkdir -p "$home/git/demo/hello.git"; bare=$home/git/demo/hello.git
@@ -65,7 +65,7 @@ curl -sS --fail-with-body "http://127.0.0.1:$WEBHOOK_PORT/webhook/github" --data
 printf 'header = "Authorization: Bearer %s"\n' "$(read_secret admin-token)" > "$home/curlrc"
 status() { curl -s --config "$home/curlrc" "http://127.0.0.1:$PROW_PORT/v1/cicd/builds" | jq -r '.[0].status'; }
 succeeded() { [ "$(status)" = success ]; }
-until_true "the build succeeds" 60 succeeded || { compose logs --tail 40; exit 1; }
+(until_true "the build succeeds" 60 succeeded) || { compose logs --tail 40; exit 1; }
 until_true "the notification came" 20 grep -q '"eventType":"build.succeeded"' "$STATE/compose-sink.log"
 grep '"eventType":"build.succeeded"' "$STATE/compose-sink.log" | grep -q '"verified":true' || die "the notification is not verified"
 
@@ -77,7 +77,7 @@ for id in $(compose ps -q gateway prow forgery notifier); do
 done
 say "stopping in order"
 compose stop --timeout 30 >"$STATE/compose-stop.log" 2>&1
-for id in $(compose ps -q gateway prow forgery notifier); do
+for id in $(compose ps -a -q gateway prow forgery notifier); do
   code=$(docker inspect --format '{{.State.ExitCode}}' "$id")
   [ "$code" = 0 ] || { docker logs --tail 20 "$id"; die "a service ended with $code"; }
 done

@@ -8,11 +8,12 @@ cd "$(dirname "$0")/.."
 source scripts/lib/common.sh
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
-scripts/setup.sh
+scripts/setup.sh --tests
 say "formatting";            cargo fmt --all --check
 say "lints";                 cargo clippy --quiet --locked --workspace --all-targets --all-features -- -D warnings
 say "documentation";         RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace --no-deps
 say "contract drift"
+rm -rf "$STATE/schemas"
 cargo run --quiet --locked -p contract --features schema --bin contract-schemas -- "$STATE/schemas"
 diff -r "$STATE/schemas" contracts/schemas || die "contracts/schemas is not what the types say; run scripts/schemas.sh"
 say "programs";              cargo build --quiet --locked --workspace --bins

@@ -16,12 +16,17 @@ free_port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",
 start() {
   local name=$1; shift
   setsid "$@" >"$STATE/$name.log" 2>&1 </dev/null &
-  echo $! > "$STATE/$name.pid"
+  echo "$! $(began_at $!)" > "$STATE/$name.pid"
 }
+
+# When a process began, so that its number is not mistaken for another's after a crash.
+began_at() { cut -d' ' -f22 "/proc/$1/stat" 2>/dev/null || true; }
 
 # stop NAME: ends what `start` began, politely, then not.
 stop() {
-  local pid n; pid=$(cat "$STATE/$1.pid" 2>/dev/null) || return 0
+  local pid began n
+  read -r pid began < "$STATE/$1.pid" 2>/dev/null || return 0
+  [ "$(began_at "$pid")" = "$began" ] || { rm -f "$STATE/$1.pid"; return 0; }
   kill "$pid" 2>/dev/null || true
   for n in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
   kill -9 "$pid" 2>/dev/null || true
