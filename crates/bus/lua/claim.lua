@@ -17,6 +17,10 @@ if outcome then return drop('ended', outcome) end
 if redis.call('EXISTS', PAUSED) == 1 then
   redis.call('RPUSH', LIST, ARGV[1])
   redis.call('LREM', SLOT, 1, ARGV[1])
+  if h[1] == 'running' then
+    redis.call('HSET', JOB, 'state', 'queued')
+    redis.call('HDEL', JOB, 'slot', 'worker')
+  end
   return {'paused'}
 end
 redis.call('ZREM', DELAYED, ARGV[5])

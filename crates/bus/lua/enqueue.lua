@@ -1,9 +1,11 @@
 -- Puts a message on its list once. KEYS[7] is the fingerprint's key here.
 -- ARGV 1 payload 2 lane (index into KEYS) 3 most items 4 most bytes 5 fingerprint's ttl in s, 0 = none
+-- A dead letter that is sent again gets another chance; anything else that is known is a duplicate.
 local state = redis.call('HGET', JOB, 'state')
-if state then return {'exists', state} end
+if state and state ~= 'dead' then return {'exists', state} end
+if state then redis.call('DEL', JOB) end
 local fingerprint = tonumber(ARGV[5]) > 0
-if fingerprint and redis.call('EXISTS', SLOT) == 1 then return {'exists', 'seen'} end
+if fingerprint and not state and redis.call('EXISTS', SLOT) == 1 then return {'exists', 'seen'} end
 
 local items = redis.call('LLEN', LIST) + redis.call('ZCARD', DELAYED)
 local bytes = redis.call('MEMORY', 'USAGE', LIST) or 0

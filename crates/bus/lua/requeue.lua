@@ -4,7 +4,8 @@
 local h = redis.call('HMGET', JOB, 'state', 'slot')
 if ended(h[1]) then return {'ended', h[1]} end
 if redis.call('ZSCORE', DELAYED, ARGV[2]) then return {'present', 'delayed'} end
-if h[1] == 'running' and h[2] and redis.call('LPOS', h[2], ARGV[1]) then return {'present', 'running'} end
+-- A slot holds one message; its bytes may differ from its owner's copy, which is the same message.
+if h[1] == 'running' and h[2] and redis.call('LLEN', h[2]) > 0 then return {'present', 'running'} end
 if redis.call('LPOS', LIST, ARGV[1]) then return {'present', 'queued'} end
 for i = FIRST_LANE, #KEYS do
   if redis.call('LPOS', KEYS[i], ARGV[1]) then return {'present', 'queued'} end

@@ -3,7 +3,7 @@
 use crate::{Error, ErrorKind, script::Scripts};
 use fred::{
     clients::{Client, Pool, SubscriberClient},
-    interfaces::ClientLike as _,
+    interfaces::ClientLike,
     types::{
         Builder, InfoKind,
         config::{Config, ReconnectError, ReconnectPolicy, TcpConfig, TlsConnector},
@@ -33,6 +33,13 @@ struct Shared {
     settings: Settings,
     pool: Pool,
     scripts: Scripts,
+}
+
+/// A client whose connection ends with it; fred's own clients live for ever.
+#[derive(Debug)]
+pub(crate) struct Own<C: ClientLike + 'static> {
+    client: C,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 /// Connections for commands; two, so that one slow command does not delay all others.
@@ -165,15 +172,19 @@ impl Bus {
     }
 
     /// A connection of its own, for commands that block it.
-    pub(crate) async fn blocking_client(&self) -> Result<Client, Error> {
+    pub(crate) async fn blocking_client(&self) -> Result<Own<Client>, Error> {
         let failed = |source| Error::redis(source, "connect", "redis");
         let client = self.shared.settings.builder(Duration::ZERO)?.build().map_err(failed)?;
+        let client = Own {
+            client,
+            tasks: Vec::new(),
+        };
         client.init().await.map_err(failed)?;
         Ok(client)
     }
 
     /// A connection of its own that resubscribes after every reconnect.
-    pub(crate) async fn subscriber(&self) -> Result<SubscriberClient, Error> {
+    pub(crate) async fn subscriber(&self) -> Result<Own<SubscriberClient>, Error> {
         let failed = |source| Error::redis(source, "connect", "redis");
         let client = self
             .shared
@@ -181,8 +192,13 @@ impl Bus {
             .builder(self.shared.settings.patience)?
             .build_subscriber_client()
             .map_err(failed)?;
+        let mut client = Own {
+            client,
+            tasks: Vec::new(),
+        };
         client.init().await.map_err(failed)?;
-        drop(client.manage_subscriptions());
+        let managed = client.manage_subscriptions();
+        client.tasks.push(managed);
         Ok(client)
     }
 
@@ -212,6 +228,28 @@ impl Bus {
             ));
         }
         Ok(())
+    }
+}
+
+// === impl Own ===
+
+impl<C: ClientLike + 'static> std::ops::Deref for Own<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        &self.client
+    }
+}
+
+impl<C: ClientLike + 'static> Drop for Own<C> {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let client = self.client.clone();
+            drop(runtime.spawn(async move { client.quit().await }));
+        }
     }
 }
 

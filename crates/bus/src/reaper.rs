@@ -42,7 +42,8 @@ impl<'a, T: Message> Reaper<'a, T> {
 
     pub(crate) async fn run(mut self) -> ! {
         let mut reaped = Instant::now();
-        let mut swept = Instant::now();
+        // Once at the start, too: what a predecessor left may have nobody else to find it.
+        let mut swept = None::<Instant>;
         loop {
             tokio::time::sleep(PROMOTE_EVERY).await;
             let mut round = self.promote().await;
@@ -50,8 +51,8 @@ impl<'a, T: Message> Reaper<'a, T> {
                 reaped = Instant::now();
                 round = self.reap_the_dead().await;
             }
-            if round.is_ok() && swept.elapsed() >= SWEEP_EVERY {
-                swept = Instant::now();
+            if round.is_ok() && swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+                swept = Some(Instant::now());
                 round = self.sweep_orphans().await;
             }
             if let Err(error) = round {

@@ -2,6 +2,7 @@
 
 use crate::{
     Bus, Delivery, Error, LEASE, Worker,
+    connection::Own,
     delivery::letter,
     keys::Keys,
     script::{self, Answer},
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 
 /// How long Redis holds a blocked reader; far below the lease, so that a dead worker's block cannot
 /// receive a message after it was reaped.
-const BLOCK: Duration = Duration::from_secs(2);
+pub(crate) const BLOCK: Duration = Duration::from_secs(2);
 /// How long we wait for that answer.
 const BLOCK_PATIENCE: Duration = Duration::from_secs(4);
 /// Pause after an error, so that a missing Redis is not hammered.
@@ -35,7 +36,7 @@ pub struct Slot<T> {
     n: usize,
     key: String,
     turn: u64,
-    client: Option<Client>,
+    client: Option<Own<Client>>,
 }
 
 /// What became of a message that was picked.

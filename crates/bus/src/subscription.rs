@@ -1,6 +1,6 @@
 //! Listening to a channel.
 
-use crate::{Bus, Error};
+use crate::{Bus, Error, connection::Own};
 use fred::{
     clients::SubscriberClient,
     interfaces::{EventInterface as _, PubsubInterface as _},
@@ -12,7 +12,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 #[derive(Debug)]
 pub struct Subscription {
     /// Held, because dropping it ends the connection.
-    _client: SubscriberClient,
+    _client: Own<SubscriberClient>,
     messages: Receiver<Message>,
 }
 

@@ -98,6 +98,8 @@ impl<T: Message> Worker<T> {
         async move {
             let idle = async {
                 stop.cancelled().await;
+                // A blocked reader that was dropped may still be given a message by Redis.
+                tokio::time::sleep(crate::slot::BLOCK).await;
                 while worker.leases.is_held() {
                     tokio::time::sleep(IDLE_CHECK).await;
                 }

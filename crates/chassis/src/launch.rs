@@ -17,10 +17,10 @@ pub struct Service {
     pub name: &'static str,
     /// What it does, in a sentence.
     pub about: &'static str,
-    /// Default port of `/live`, `/ready`, `/metrics` and `/health`, on the loopback address.
-    pub admin_port: u16,
+    /// Default address of `/live`, `/ready`, `/metrics` and `/health`.
+    pub admin_listen: &'static str,
     /// Default of how long running work may go on after a stop was asked for, in seconds.
-    pub grace_seconds: u64,
+    pub grace_seconds: &'static str,
     /// Its own settings.
     pub settings: &'static [&'static [Setting]],
 }
@@ -49,14 +49,10 @@ const GRACE_RAN_OUT: u8 = 75;
 /// The longest a probe waits for an answer.
 const PROBE_PATIENCE: Duration = Duration::from_secs(3);
 
-const ADMIN: Setting = Setting::new(
-    "admin.listen",
-    "Address of the admin endpoints; the port is the service's own by default",
-)
-.env(&["ADMIN_LISTEN"]);
+const ADMIN: Setting = Setting::new("admin.listen", "Address of the admin endpoints").env(&["ADMIN_LISTEN"]);
 const GRACE: Setting = Setting::new(
     "grace_seconds",
-    "How long running work may go on after a stop was asked for, in seconds; the default is the service's own",
+    "How long running work may go on after a stop was asked for, in seconds",
 )
 .env(&["GRACE_SECONDS"]);
 const LEVEL: Setting = Setting::new(
@@ -73,7 +69,6 @@ const OTLP: Setting = Setting::new(
     "OTLP/HTTP receiver of traces, such as http://127.0.0.1:4318; none by default",
 )
 .env(&["OTEL_EXPORTER_OTLP_ENDPOINT"]);
-const OWN: &[Setting] = &[ADMIN, GRACE, LEVEL, FORMAT, OTLP];
 
 struct Common {
     admin: SocketAddr,
@@ -87,10 +82,16 @@ where
     R: FnOnce(C, Life) -> F,
     F: Future<Output = Result<(), Failure>>,
 {
-    let settings: Vec<Setting> = OWN
-        .iter()
-        .chain(service.settings.iter().copied().flatten())
-        .copied()
+    let own = [
+        ADMIN.default(service.admin_listen),
+        GRACE.default(service.grace_seconds),
+        LEVEL,
+        FORMAT,
+        OTLP,
+    ];
+    let settings: Vec<Setting> = own
+        .into_iter()
+        .chain(service.settings.iter().copied().flatten().copied())
         .collect();
     let matches = match config::command(service.name, service.about, &settings).try_get_matches() {
         Ok(matches) => matches,
@@ -191,22 +192,29 @@ where
 
 fn common(values: &mut Values, service: &Service) -> Option<Common> {
     let admin = admin_address(values, service);
-    let grace = Duration::from_secs(values.optional(&GRACE).unwrap_or(service.grace_seconds));
+    let grace = values
+        .get(&GRACE.default(service.grace_seconds))
+        .map(Duration::from_secs);
     let telemetry = telemetry::Settings::read(values, &LEVEL, &FORMAT, &OTLP);
     Some(Common {
         admin: admin?,
-        grace,
+        grace: grace?,
         telemetry: telemetry?,
     })
 }
 
 fn admin_address(values: &mut Values, service: &Service) -> Option<SocketAddr> {
-    match values.optional::<String>(&ADMIN) {
-        None => Some(SocketAddr::from(([127, 0, 0, 1], service.admin_port))),
-        Some(text) => http::address(&text, service.admin_port)
-            .map_err(|error| values.refuse(&ADMIN, error))
-            .ok(),
-    }
+    let setting = ADMIN.default(service.admin_listen);
+    let text: String = values.get(&setting)?;
+    let usual = service
+        .admin_listen
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.parse().ok())
+        .unwrap_or_default();
+    http::address(&text, usual)
+        .map_err(|error| values.refuse(&setting, error))
+        .ok()
 }
 
 /// Asks an admin endpoint on this machine; what health checks of containers need, without curl.

@@ -84,7 +84,6 @@ pub const fn webhooks() -> List<WebhookDelivery> {
         Limits {
             message_bytes: 32 * MIB,
             items: 10_000,
-            attempts: 4,
             remember: Duration::from_hours(96),
             ..PLAIN
         },
@@ -139,15 +138,18 @@ pub const fn notifications() -> List<Notification> {
 }
 
 /// notifier → notifier: one notification for one endpoint.
-pub const fn deliveries() -> List<EndpointDelivery> {
-    List::fixed(
-        "{forge:notifications}:deliveries",
-        Limits {
-            message_bytes: 80 * KIB,
-            remember: DAY,
-            ..PLAIN
-        },
-    )
+pub fn deliveries(notifications: &List<Notification>) -> List<EndpointDelivery> {
+    let name = notifications.side_key("deliveries").into();
+    let limits = Limits {
+        message_bytes: 80 * KIB,
+        remember: DAY,
+        ..PLAIN
+    };
+    List {
+        name,
+        limits,
+        carries: PhantomData,
+    }
 }
 
 /// The list of a build's log; the channel has the same name.

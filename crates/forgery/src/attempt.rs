@@ -78,6 +78,9 @@ impl Attempt<'_> {
         self.leave(Stage::Building, begun, 90);
 
         let Some(registry) = registry else {
+            for tag in &names.tags {
+                self.bench.engine.tag(&names.local, &names.repository, tag).await?;
+            }
             return Ok(Image::new(names.reference(), built.id, false, built.size));
         };
         let begun = self.enter(Stage::Pushing);
@@ -142,7 +145,7 @@ impl Attempt<'_> {
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), value?)));
         Build {
-            reference: names.reference(),
+            reference: names.local.clone(),
             target: message.target.clone(),
             args: message.build_args.clone().unwrap_or_default().into_iter().collect(),
             labels: labels.collect::<HashMap<_, _>>(),
@@ -153,16 +156,17 @@ impl Attempt<'_> {
 
     async fn push(&self, names: &Names, registry: &Registry) -> Result<String, BuildFailure> {
         let engine = &self.bench.engine;
-        let reference = names.reference();
         let mut digest = String::new();
         for tag in &names.tags {
-            engine.tag(&reference, &names.repository, tag).await?;
+            engine.tag(&names.local, &names.repository, tag).await?;
             let pushed = engine.push(&names.repository, tag, Some(registry)).await?;
             self.log.say(format!("pushed {}:{tag} as {pushed}", names.repository));
             digest = pushed;
         }
         if !self.bench.config.keep_images {
-            engine.untag(&names.repository, &names.tags).await;
+            for tag in &names.tags {
+                engine.untag(&format!("{}:{tag}", names.repository)).await;
+            }
         }
         Ok(digest)
     }

@@ -85,16 +85,21 @@ pub(crate) const SETTINGS: &[Setting] = &[
     SLOTS, WORK_DIR, TIMEOUT, REGISTRY, USER, PASSWORD, KEEP, HTTP, FILE, GIT, GITHUB, BUILDS, CANCEL,
 ];
 
+const LONGEST_TIMEOUT: Duration = Duration::from_hours(24);
+
 // === impl Config ===
 
 impl Config {
     pub(crate) fn read(values: &mut Values) -> Option<Self> {
-        let slots = values.get(&SLOTS)?;
-        if !(1..=64).contains(&slots) {
+        let slots = values.get(&SLOTS);
+        if slots.is_some_and(|slots| !(1..=64).contains(&slots)) {
             values.refuse(&SLOTS, "expected 1 to 64");
         }
         let work_dir = values.get(&WORK_DIR);
         let timeout = values.get(&TIMEOUT).map(Duration::from_secs);
+        if timeout.is_some_and(|timeout| timeout.is_zero() || timeout > LONGEST_TIMEOUT) {
+            values.refuse(&TIMEOUT, "expected 1 to 86400 seconds");
+        }
         let registry = registry(values);
         let keep_images = values.get(&KEEP);
         let (http, file): (Option<bool>, Option<bool>) = (values.get(&HTTP), values.get(&FILE));
@@ -122,7 +127,7 @@ impl Config {
             keep_images: keep_images?,
             credentials: credentials?,
             cancel_channel: cancel_channel?,
-            slots,
+            slots: slots?,
             registry,
             bus,
             builds,

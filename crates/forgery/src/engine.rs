@@ -138,14 +138,11 @@ impl Engine {
         digest.ok_or_else(|| BuildFailure::new(Kind::PushFailed, format!("pushing {repository}:{tag} gave no digest")))
     }
 
-    /// Removes tags; what is not there needs no removing.
-    pub(crate) async fn untag(&self, repository: &str, tags: &[String]) {
-        for tag in tags {
-            let options = RemoveImageOptionsBuilder::default().build();
-            let name = format!("{repository}:{tag}");
-            if let Err(error) = self.docker.remove_image(&name, Some(options), None).await {
-                tracing::debug!(%error, image = name, "cannot remove a tag");
-            }
+    /// Removes a name of an image; what is not there needs no removing.
+    pub(crate) async fn untag(&self, name: &str) {
+        let options = RemoveImageOptionsBuilder::default().build();
+        if let Err(error) = self.docker.remove_image(name, Some(options), None).await {
+            tracing::debug!(%error, image = name, "cannot remove a tag");
         }
     }
 

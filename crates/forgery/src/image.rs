@@ -1,6 +1,6 @@
 //! What an image is called. Pure.
 
-use contract::BuildQueueMessage;
+use contract::{BuildId, BuildQueueMessage};
 
 /// The names of one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,8 +9,12 @@ pub(crate) struct Names {
     pub(crate) repository: String,
     /// The first one is the commit's; it never moves.
     pub(crate) tags: Vec<String>,
+    /// What it is called on the engine while it is built; no other build uses that name.
+    pub(crate) local: String,
 }
 
+/// Repository of the names on the engine.
+const LOCAL: &str = "forge-build";
 /// The longest tag that registries take (OCI distribution specification).
 const LONGEST_TAG: usize = 128;
 
@@ -25,7 +29,16 @@ pub(crate) fn names(message: &BuildQueueMessage, prefix: Option<&str>) -> Names 
     let mut tags = vec![tag(message.commit_hash.as_str())];
     tags.extend(message.branch.as_ref().map(|branch| tag(branch.as_str())));
     tags.dedup();
-    Names { repository, tags }
+    Names {
+        repository,
+        tags,
+        local: local(&message.id),
+    }
+}
+
+/// The name of a build's image on the engine, until it gets its own.
+pub(crate) fn local(build: &BuildId) -> String {
+    format!("{LOCAL}:{}", tag(build.as_str()))
 }
 
 impl Names {

@@ -28,8 +28,8 @@ pub use config::Config;
 pub const SERVICE: Service = Service {
     name: "forgery",
     about: "Takes builds from a list and carries them out.",
-    admin_port: 9103,
-    grace_seconds: 600,
+    admin_listen: "127.0.0.1:9103",
+    grace_seconds: "600",
     settings: &[config::SETTINGS, chassis::redis::SETTINGS],
 };
 

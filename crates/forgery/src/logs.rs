@@ -40,6 +40,8 @@ struct Sender {
     waiting: VecDeque<LogLine>,
     bytes: usize,
     cut: u64,
+    /// Nothing is sent before: Redis is away, or nobody stores the log.
+    not_before: Instant,
 }
 
 /// Opens the log of an attempt.
@@ -52,6 +54,7 @@ pub(crate) fn open(writer: LogWriter, attempt: u32) -> (Log, LogTask) {
         waiting: VecDeque::new(),
         bytes: 0,
         cut: 0,
+        not_before: Instant::now(),
     };
     let task = spawn(sender.run(receiver));
     (
@@ -105,10 +108,12 @@ impl Log {
 // === impl LogTask ===
 
 impl LogTask {
-    /// Waits until everything was sent; every [`Log`] must have been dropped.
-    pub(crate) async fn end(self) {
-        if let Err(error) = self.task.await {
-            tracing::error!(%error, "the log broke");
+    /// Waits until everything was sent, within bounds; every [`Log`] must have been dropped.
+    pub(crate) async fn end(mut self) {
+        match tokio::time::timeout(LAST_WORDS * 2, &mut self.task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the log broke"),
+            Err(_elapsed) => self.task.abort(),
         }
     }
 }
@@ -138,22 +143,26 @@ impl Sender {
         }
         let give_up = Instant::now() + LAST_WORDS;
         while !self.waiting.is_empty() && Instant::now() < give_up {
+            tokio::time::sleep_until(self.not_before).await;
             self.send().await;
         }
     }
 
     fn keep(&mut self, line: LogLine) {
-        self.bytes += line.text.len();
+        self.bytes += cost(&line);
         self.waiting.push_back(line);
         while self.bytes > WAITING_BYTES {
             let Some(oldest) = self.waiting.pop_front() else { break };
-            self.bytes -= oldest.text.len();
+            self.bytes -= cost(&oldest);
             self.cut += 1;
         }
     }
 
     /// Sends one batch; what cannot be sent stays.
     async fn send(&mut self) {
+        if Instant::now() < self.not_before {
+            return; // Lines are still taken in, so that the newest are never the ones that are cut.
+        }
         let Some(first) = self.waiting.front().cloned() else {
             return;
         };
@@ -172,10 +181,10 @@ impl Sender {
         }
         let mut bytes = 0;
         for line in &self.waiting {
-            if bytes > 0 && bytes + line.text.len() > BATCH_BYTES {
+            if bytes > 0 && bytes + cost(line) > BATCH_BYTES {
                 break;
             }
-            bytes += line.text.len();
+            bytes += cost(line);
             lines.push(line.clone());
         }
         let sent = lines.len() - usize::from(self.cut > 0);
@@ -187,10 +196,10 @@ impl Sender {
                 self.bytes -= bytes;
                 self.waiting.drain(..sent);
             }
-            Ok(Appended::Full) => tokio::time::sleep(PAUSE).await,
+            Ok(Appended::Full) => self.not_before = Instant::now() + PAUSE,
             Err(error) if error.is_transient() => {
                 tracing::debug!(error = %error, "cannot send the log yet");
-                tokio::time::sleep(PAUSE).await;
+                self.not_before = Instant::now() + PAUSE;
             }
             Err(error) => {
                 tracing::warn!(error = %chassis::chain(&error), "a part of a log cannot be sent");
@@ -200,4 +209,9 @@ impl Sender {
             }
         }
     }
+}
+
+/// What a line takes as JSON, about; the worst escaping, six for one, still fits a chunk.
+fn cost(line: &LogLine) -> usize {
+    128 + line.text.len() + line.step.as_ref().map_or(0, String::len)
 }

@@ -7,6 +7,8 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 /// Events that may wait; progress past it is dropped, it is only progress.
 const WAITING: usize = 256;
+/// How long events that wait may hold up the end of a build.
+const LAST: Duration = Duration::from_secs(20);
 /// Pause while Redis is away.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -58,8 +60,10 @@ impl Report {
     pub(crate) async fn last(mut self, happening: Happening) -> String {
         let event = self.text(happening);
         drop(self.events);
-        if let Err(error) = self.task.await {
-            tracing::error!(%error, "the report broke");
+        match tokio::time::timeout(LAST, &mut self.task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the report broke"),
+            Err(_elapsed) => self.task.abort(),
         }
         event
     }

@@ -3,7 +3,7 @@
 use crate::{
     attempt::{Attempt, Bench},
     failure::{BuildFailure, Kind},
-    logs,
+    image, logs,
     report::Report,
 };
 use bus::{Delivery, LastWords, Settled, Slot, Stop, Worker};
@@ -14,9 +14,9 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
-/// How long before the end of the grace period a running build is given back.
-const GIVE_BACK: Duration = Duration::from_secs(10);
-
+/// How long before the end of the grace period a running build is given back: a quarter of it, at most
+/// this.
+const GIVE_BACK: Duration = Duration::from_mins(1);
 /// Takes builds into one slot.
 pub(crate) struct Taking {
     slot: Slot<BuildQueueMessage>,
@@ -120,7 +120,7 @@ impl Taking {
             .map_or(self.bench.config.timeout, |s| Duration::from_secs(s.into()));
         let grace_over = async {
             self.stopping.cancelled().await;
-            tokio::time::sleep(self.grace.saturating_sub(GIVE_BACK)).await;
+            tokio::time::sleep(self.grace.saturating_sub((self.grace / 4).min(GIVE_BACK))).await;
         };
         let stopped = async {
             let why = stop.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
@@ -136,6 +136,8 @@ impl Taking {
 
     /// Ends whatever is labelled with the build, before anything is reported.
     async fn clean(&self, message: &BuildQueueMessage) {
+        let name = image::local(&message.id);
+        tokio::time::timeout(SWEEP, self.bench.engine.untag(&name)).await.ok(); // What stays is only a name.
         let swept = tokio::time::timeout(SWEEP, self.bench.engine.sweep(message.id.as_str())).await;
         let gave_up = |_elapsed| Err(BuildFailure::new(Kind::EngineUnavailable, "the engine does not answer"));
         match swept.unwrap_or_else(gave_up) {

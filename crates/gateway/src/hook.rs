@@ -104,10 +104,10 @@ impl Hook {
             return Err(Rejection::NotConfigured);
         }
         let (parts, body) = request.into_parts();
+        let head = head(&parts.headers)?;
         let announced = self.announced(&parts.headers)?;
         let units = u32::try_from(announced / UNIT + 1).unwrap_or(u32::MAX);
         let _held = self.memory.try_acquire_many(units).map_err(|_full| Rejection::Busy)?;
-        let head = head(&parts.headers)?;
         tracing::Span::current().record("event", &head.event);
         let body = self.body(body).await?;
         if !self.keys.iter().any(|key| key.verify(&[&body], &head.seal)) {

@@ -20,8 +20,8 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 pub const SERVICE: Service = Service {
     name: "gateway",
     about: "Takes webhooks of git forges and puts them on a list, once each.",
-    admin_port: 9101,
-    grace_seconds: 30,
+    admin_listen: "127.0.0.1:9101",
+    grace_seconds: "30",
     settings: &[config::SETTINGS, chassis::redis::SETTINGS],
 };
 

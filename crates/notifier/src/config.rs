@@ -25,7 +25,7 @@ const SECRET: Setting = Setting::new(
 .secret();
 const SCHEDULE: Setting = Setting::new(
     "webhook.schedule",
-    "persistent (over three days) or short (five attempts)",
+    "persistent (over three days) or short (six attempts within a quarter of a minute)",
 )
 .env(&["WEBHOOK_SCHEDULE"])
 .default("persistent");
@@ -50,8 +50,8 @@ impl Config {
         let secrets: Vec<Secret> = values.list(&SECRET);
         let prefix: Option<String> = values.get(&PREFIX);
         let schedule = values.get(&SCHEDULE);
-        let max_in_flight: usize = values.get(&MAX_IN_FLIGHT)?;
-        if !(1..=256).contains(&max_in_flight) {
+        let max_in_flight: Option<usize> = values.get(&MAX_IN_FLIGHT);
+        if max_in_flight.is_some_and(|n| !(1..=256).contains(&n)) {
             values.refuse(&MAX_IN_FLIGHT, "expected 1 to 256");
         }
         let name: String = values.get(&LIST)?;
@@ -80,7 +80,7 @@ impl Config {
         Some(Self {
             endpoints,
             schedule: schedule?,
-            max_in_flight,
+            max_in_flight: max_in_flight?,
             bus,
             notifications: notifications?,
         })

@@ -18,8 +18,8 @@ pub use config::Config;
 pub const SERVICE: Service = Service {
     name: "notifier",
     about: "Tells others what happened: signed webhooks, retried until they arrive.",
-    admin_port: 9104,
-    grace_seconds: 30,
+    admin_listen: "127.0.0.1:9104",
+    grace_seconds: "30",
     settings: &[config::SETTINGS, chassis::redis::SETTINGS],
 };
 
@@ -43,7 +43,8 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     if endpoints.is_empty() {
         tracing::warn!("no endpoint is configured, so nobody is told anything");
     }
-    let deliveries = contract::route::deliveries().limited(|limits| limits.attempts = config.schedule.attempts());
+    let deliveries = contract::route::deliveries(&config.notifications)
+        .limited(|limits| limits.attempts = config.schedule.attempts());
     let metrics = metrics::Metrics::new(&life);
     let client = client::client().map_err(|error| Failure::Dependency(chassis::chain(&error)))?;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(crate) enum Schedule {
     /// Over three days.
     Persistent,
-    /// Five times within a quarter of a minute, as older senders did.
+    /// Five retries within a quarter of a minute, as older senders did.
     Short,
 }
 

@@ -63,3 +63,5 @@ CREATE TABLE outbox (
     payload    TEXT NOT NULL,
     created_at INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX outbox_route ON outbox (route, id);
+CREATE INDEX outbox_message ON outbox (message_id);

@@ -75,17 +75,23 @@ impl Dispatcher {
         }
     }
 
-    /// Carries one batch; how many.
+    /// Carries one batch of each route, so that a full list does not hold up the other; how many.
     async fn round(&self) -> Result<usize, String> {
+        let builds = self.batch(Route::Builds).await;
+        let notifications = self.batch(Route::Notifications).await;
+        Ok(builds? + notifications?)
+    }
+
+    async fn batch(&self, route: Route) -> Result<usize, String> {
         let intents = self
             .store
-            .intents(BATCH)
+            .intents(route, BATCH)
             .await
             .map_err(|error| chassis::chain(&error))?;
         let mut carried = Vec::with_capacity(intents.len());
         let mut failed = None;
         for intent in &intents {
-            match self.carry(intent).await {
+            match self.carry(route, intent).await {
                 Ok(()) => carried.push(intent.id),
                 Err(error) => {
                     failed = Some(chassis::chain(&error));
@@ -102,9 +108,9 @@ impl Dispatcher {
         failed.map_or(Ok(carried.len()), Err)
     }
 
-    async fn carry(&self, intent: &Intent) -> Result<(), Error> {
+    async fn carry(&self, route: Route, intent: &Intent) -> Result<(), Error> {
         let (id, payload) = (intent.message_id.as_str(), intent.payload.clone());
-        let sent = match intent.route {
+        let sent = match route {
             Route::Builds => self.builds.send_text(id, payload, intent.priority, None).await,
             Route::Notifications => self.notifications.send_text(id, payload, intent.priority, None).await,
         };

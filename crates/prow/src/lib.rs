@@ -22,8 +22,8 @@ pub use config::Config;
 pub const SERVICE: Service = Service {
     name: "prow",
     about: "Decides which event becomes which build, remembers, and answers people.",
-    admin_port: 9102,
-    grace_seconds: 30,
+    admin_listen: "127.0.0.1:9102",
+    grace_seconds: "30",
     settings: &[config::SETTINGS, chassis::redis::SETTINGS],
 };
 

@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 const EVERY: Duration = Duration::from_secs(30);
 /// A build that was silent for this long is looked after, in milliseconds.
 const SILENT_MS: i64 = 60_000;
+/// After this long, in milliseconds, the last event of a build that has ended is taken for lost.
+const LOST_MS: i64 = 15 * 60_000;
 const BATCH: u32 = 200;
 
 /// Looks after builds that nothing was heard of.
@@ -58,6 +60,8 @@ impl Reconciler {
                 .await
                 .map_err(|error| chassis::chain(&error))?;
             match ended.as_deref().map(str::parse::<Terminal>) {
+                // Its last event may just be late, and says more than the record does.
+                Some(Ok(_)) if build.updated_at > clock::now_ms() - LOST_MS => {}
                 Some(Ok(terminal)) => self.end(&build, terminal).await?,
                 _ => self
                     .store

@@ -54,7 +54,10 @@ async fn a_running_message_is_told_at_the_next_beat_even_when_the_channel_is_sil
         assert_eq!(told.unwrap().clone(), Some(Stop::Asked("cancelled".into())));
         stop.cancel();
     };
-    tokio::join!(told, worker.tend(stop.clone()));
+    tokio::select! {
+        () = told => {}
+        () = worker.tend(stop.clone()) => panic!("it tends until nothing is held"),
+    }
     let Heard::Message(text) = channel.next().await else {
         panic!("nothing on the channel")
     };

@@ -116,7 +116,10 @@ async fn reaping_a_copy_does_not_touch_the_one_that_runs() {
         .await;
         stop.cancel();
     };
-    tokio::join!(ends, living.tend(stop.clone()));
+    tokio::select! {
+        () = ends => {}
+        () = living.tend(stop.clone()) => panic!("it tends until nothing is held"),
+    }
     assert_eq!(
         (
             lab.field("a", "crashes").as_str(),
@@ -143,7 +146,10 @@ async fn a_worker_whose_lease_is_gone_is_told_to_stop_without_reporting() {
         assert_eq!(why.wait_for(Option::is_some).await.unwrap().clone(), Some(Stop::Lost));
         stop.cancel();
     };
-    tokio::join!(told, worker.tend(stop.clone()));
+    tokio::select! {
+        () = told => {}
+        () = worker.tend(stop.clone()) => panic!("it tends until nothing is held"),
+    }
 }
 
 #[tokio::test]
@@ -190,4 +196,29 @@ async fn a_result_waits_for_redis_to_come_back() {
     lab.redis.restart();
     assert_eq!(settled.await.unwrap().unwrap(), Settled::Ended("success".into()));
     take_nothing(&mut worker.slot(0)).await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_is_sent_again_gets_another_chance() {
+    let lab = Lab::new().await;
+    lab.send("a").await;
+    let worker = lab.worker(1).await;
+    take(&mut worker.slot(0)).await.bury("dead", "", "why").await.unwrap();
+    assert_eq!(
+        lab.bus.producer(&lab.list).send(&message("a")).await.unwrap(),
+        bus::Sent::Queued
+    );
+    assert_eq!(take(&mut worker.slot(0)).await.attempt(), 1);
+}
+
+#[tokio::test]
+async fn connections_end_with_what_they_were_made_for() {
+    let lab = Lab::new().await;
+    let count = || lab.redis.cli(&["CLIENT", "LIST"]).lines().count();
+    let before = count();
+    for n in 0..10 {
+        let mut reader = lab.bus.log_reader(&format!("b{n}").parse().unwrap(), 0).await.unwrap();
+        reader.ready().await.unwrap();
+    }
+    testkit::eventually("no connection is left", async || (count() <= before).then_some(())).await;
 }

@@ -30,6 +30,7 @@ pub(crate) struct Build {
     pub(crate) created_at: i64,
     pub(crate) started_at: Option<i64>,
     pub(crate) finished_at: Option<i64>,
+    pub(crate) updated_at: i64,
 }
 
 /// A page of a list, newest first.
@@ -73,6 +74,7 @@ impl Build {
             created_at: clock::now_ms(),
             started_at: None,
             finished_at: None,
+            updated_at: clock::now_ms(),
             message,
             payload,
         }
@@ -109,6 +111,7 @@ impl Build {
             created_at: row.get("created_at"),
             started_at: row.get("started_at"),
             finished_at: row.get("finished_at"),
+            updated_at: row.get("updated_at"),
             payload,
         })
     }
@@ -226,10 +229,12 @@ impl Store {
         rows.iter().map(Build::from_row).collect()
     }
 
-    /// Builds that have not ended and were not heard of since.
+    /// Builds that have not ended, were not heard of since, and are not about to be queued.
     pub(crate) async fn silent_builds(&self, since: i64, limit: u32) -> Result<Vec<Build>, Error> {
         let rows = sqlx::query(
-            "SELECT * FROM builds WHERE finished_at IS NULL AND updated_at < $1 ORDER BY updated_at LIMIT $2",
+            "SELECT * FROM builds b WHERE finished_at IS NULL AND updated_at < $1
+                 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.message_id = b.uid)
+             ORDER BY updated_at LIMIT $2",
         )
         .bind(since)
         .bind(limit)

@@ -65,18 +65,15 @@ impl Route {
 // === impl Store ===
 
 impl Store {
-    /// The oldest intents.
-    pub(crate) async fn intents(&self, limit: u32) -> Result<Vec<Intent>, Error> {
-        let rows = sqlx::query("SELECT id, route, message_id, priority, payload FROM outbox ORDER BY id LIMIT $1")
+    /// The oldest intents of a route.
+    pub(crate) async fn intents(&self, route: Route, limit: u32) -> Result<Vec<Intent>, Error> {
+        let query = "SELECT id, message_id, priority, payload FROM outbox WHERE route = $1 ORDER BY id LIMIT $2";
+        let rows = sqlx::query(query)
+            .bind(route.word())
             .bind(limit)
             .fetch_all(&self.readers)
             .await?;
         let intent = |row: &sqlx::sqlite::SqliteRow| {
-            let route = if row.get::<&str, _>("route") == Route::Builds.word() {
-                Route::Builds
-            } else {
-                Route::Notifications
-            };
             let priority = row.get::<&str, _>("priority").parse().unwrap_or(Priority::Normal);
             Intent {
                 id: row.get("id"),
