@@ -25,7 +25,8 @@ began_at() { cut -d' ' -f22 "/proc/$1/stat" 2>/dev/null || true; }
 # stop NAME: ends what `start` began, politely, then not.
 stop() {
   local pid began n
-  read -r pid began < "$STATE/$1.pid" 2>/dev/null || return 0
+  [ -e "$STATE/$1.pid" ] || return 0
+  read -r pid began < "$STATE/$1.pid" || return 0
   [ "$(began_at "$pid")" = "$began" ] || { rm -f "$STATE/$1.pid"; return 0; }
   kill "$pid" 2>/dev/null || true
   for n in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done

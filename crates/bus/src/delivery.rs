@@ -137,6 +137,25 @@ impl<T: Message> Delivery<T> {
         self.settle(&self.bus.scripts().retry, "retry", args).await
     }
 
+    /// Settles a message that is simply done, or not yet: then it comes again after its list's pause, and
+    /// becomes a dead letter when its attempts have run out. The error says why.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub async fn done_or_again(self, done: Result<(), String>) -> Result<Settled, Error> {
+        let Err(why) = done else {
+            return self.finish("done", "").await;
+        };
+        tracing::warn!(message.id = self.id, reason = why, "not done yet");
+        let pause = crate::pause(self.limits.pause, self.failures + 1, &self.id);
+        let last = LastWords {
+            state: "dead",
+            event: String::new(),
+            why,
+        };
+        self.retry(pause, "", last).await
+    }
+
     /// Gives it back, first in line, without counting a failure; tells `event` unless empty.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! One notification, many endpoints: one delivery each.
 
 use crate::endpoint::Endpoint;
-use bus::{Delivery, LastWords, Producer, Slot};
+use bus::{Delivery, Producer, Slot};
 use chassis::trace;
 use contract::{EndpointDelivery, Notification};
 use std::sync::Arc;
@@ -47,30 +47,8 @@ impl Expand {
                 .await;
             failed = sent.err().or(failed);
         }
-        let settled = match failed {
-            None => delivery.finish("done", "").await,
-            Some(error) => {
-                let pause = bus::pause(
-                    contract::route::notifications().limits.pause,
-                    delivery.failures() + 1,
-                    "",
-                );
-                let why = error.to_string();
-                tracing::warn!(error = %chassis::chain(&error), "cannot expand a notification yet");
-                delivery
-                    .retry(
-                        pause,
-                        "",
-                        LastWords {
-                            state: "dead",
-                            event: String::new(),
-                            why,
-                        },
-                    )
-                    .await
-            }
-        };
-        if let Err(error) = settled {
+        let expanded = failed.map_or(Ok(()), |error| Err(chassis::chain(&error)));
+        if let Err(error) = delivery.done_or_again(expanded).await {
             tracing::error!(error = %chassis::chain(&error), "cannot settle a notification");
         }
     }

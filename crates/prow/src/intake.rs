@@ -3,34 +3,16 @@
 mod events;
 mod webhooks;
 
-use bus::{Delivery, LastWords};
-use contract::{Message, route::Limits};
+use bus::Delivery;
+use contract::Message;
 
 pub(crate) use events::Events;
 pub(crate) use webhooks::Webhooks;
 
 /// Settles a delivery by what recording it came to.
-async fn settle<T: Message>(delivery: Delivery<T>, recorded: Result<(), crate::store::Error>, limits: Limits) {
-    let settled = match recorded {
-        Ok(()) => delivery.finish("done", "").await,
-        Err(error) => {
-            let pause = bus::pause(limits.pause, delivery.failures() + 1, "");
-            let why = chassis::chain(&error);
-            tracing::error!(error = why, "cannot record a message yet");
-            delivery
-                .retry(
-                    pause,
-                    "",
-                    LastWords {
-                        state: "dead",
-                        event: String::new(),
-                        why,
-                    },
-                )
-                .await
-        }
-    };
-    if let Err(error) = settled {
+async fn settle<T: Message>(delivery: Delivery<T>, recorded: Result<(), crate::store::Error>) {
+    let recorded = recorded.map_err(|error| chassis::chain(&error));
+    if let Err(error) = delivery.done_or_again(recorded).await {
         tracing::error!(error = %chassis::chain(&error), "cannot settle a message");
     }
 }

@@ -66,7 +66,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         .await
         .map_err(unfit)?;
     life.spawn("webhooks worker", Policy::Essential, webhooks.tend(life.stopping()));
-    let intake = intake::Webhooks::new(&store, &kick, &metrics, config.webhooks.limits);
+    let intake = intake::Webhooks::new(&store, &kick, &metrics);
     life.keep("webhooks", {
         let stopping = life.stopping();
         move || intake.clone().run(webhooks.slot(0), stopping.clone())
@@ -76,7 +76,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         .await
         .map_err(unfit)?;
     life.spawn("events worker", Policy::Essential, events.tend(life.stopping()));
-    let intake = intake::Events::new(&store, &kick, &archive, &metrics, config.events.limits);
+    let intake = intake::Events::new(&store, &kick, &archive, &metrics);
     life.keep("events", {
         let stopping = life.stopping();
         move || intake.clone().run(events.slot(0), stopping.clone())

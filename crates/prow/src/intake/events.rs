@@ -11,7 +11,7 @@ use crate::{
 };
 use bus::Slot;
 use chassis::trace;
-use contract::{BuildEvent, Happening, Message as _, route::Limits};
+use contract::{BuildEvent, Happening, Message as _};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
@@ -22,19 +22,17 @@ pub(crate) struct Events {
     kick: Kick,
     archive: Archive,
     metrics: Metrics,
-    limits: Limits,
 }
 
 // === impl Events ===
 
 impl Events {
-    pub(crate) fn new(store: &Store, kick: &Kick, archive: &Archive, metrics: &Metrics, limits: Limits) -> Self {
+    pub(crate) fn new(store: &Store, kick: &Kick, archive: &Archive, metrics: &Metrics) -> Self {
         Self {
             store: store.clone(),
             kick: kick.clone(),
             archive: archive.clone(),
             metrics: metrics.clone(),
-            limits,
         }
     }
 
@@ -48,7 +46,7 @@ impl Events {
             let span = tracing::info_span!("fold", build.id = %event.build_id, attempt = event.attempt);
             trace::follow(&span, event.metadata.traceparent.as_deref());
             let recorded = self.record(event).instrument(span.clone()).await;
-            settle(delivery, recorded, self.limits).instrument(span).await;
+            settle(delivery, recorded).instrument(span).await;
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 use bus::Slot;
 use chassis::trace;
-use contract::{Message as _, WebhookDelivery, route::Limits};
+use contract::{Message as _, WebhookDelivery};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
@@ -20,18 +20,16 @@ pub(crate) struct Webhooks {
     store: Store,
     kick: Kick,
     metrics: Metrics,
-    limits: Limits,
 }
 
 // === impl Webhooks ===
 
 impl Webhooks {
-    pub(crate) fn new(store: &Store, kick: &Kick, metrics: &Metrics, limits: Limits) -> Self {
+    pub(crate) fn new(store: &Store, kick: &Kick, metrics: &Metrics) -> Self {
         Self {
             store: store.clone(),
             kick: kick.clone(),
             metrics: metrics.clone(),
-            limits,
         }
     }
 
@@ -45,7 +43,7 @@ impl Webhooks {
             let span = tracing::info_span!("plan", delivery.id = %webhook.id, event = webhook.event);
             trace::follow(&span, webhook.metadata.traceparent.as_deref());
             let recorded = self.record(webhook).instrument(span.clone()).await;
-            settle(delivery, recorded, self.limits).instrument(span).await;
+            settle(delivery, recorded).instrument(span).await;
         }
     }
 
