@@ -50,7 +50,7 @@ start_engine() {
   # A crash leaves these behind; the engine refuses to start when their numbers belong to others by now.
   local file
   for file in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
-    [ ! -e "$file" ] || grep -qsE '^(dockerd|containerd)' "/proc/$(cat "$file")/comm" || rm -f "$file"
+    [ ! -e "$file" ] || grep -qsE '^[0-9]+ \((dockerd|containerd)\) [^Z]' "/proc/$(cat "$file")/stat" || rm -f "$file"
   done
   # The engine's own limits on the logs of steps are lifted: a log must not be clipped.
   BUILDKIT_STEP_LOG_MAX_SIZE=-1 BUILDKIT_STEP_LOG_MAX_SPEED=-1 \
