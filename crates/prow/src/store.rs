@@ -64,3 +64,6 @@ impl Store {
         Ok(Self { writer, readers })
     }
 }
+
+#[cfg(test)]
+mod tests;
