@@ -29,6 +29,9 @@ pub(crate) struct Taking {
 /// The longest that cleaning up after a build may take.
 const SWEEP: Duration = Duration::from_secs(30);
 
+/// Pause before it is tried again.
+const SWEEP_PAUSE: Duration = Duration::from_secs(2);
+
 /// How an attempt ended.
 enum End {
     Done(Result<Image, BuildFailure>),
@@ -134,16 +137,22 @@ impl Taking {
         }
     }
 
-    /// Ends whatever is labelled with the build, before anything is reported.
+    /// Ends whatever is labelled with the build and sees that it is gone, before anything is reported.
     async fn clean(&self, message: &BuildQueueMessage) {
         let name = image::local(&message.id);
         tokio::time::timeout(SWEEP, self.bench.engine.untag(&name)).await.ok(); // What stays is only a name.
-        let swept = tokio::time::timeout(SWEEP, self.bench.engine.sweep(message.id.as_str())).await;
-        let gave_up = |_elapsed| Err(BuildFailure::new(Kind::EngineUnavailable, "the engine does not answer"));
-        match swept.unwrap_or_else(gave_up) {
-            Ok(0) => {}
-            Ok(left) => tracing::error!(left, "containers of an ended build are left"),
-            Err(error) => tracing::error!(%error, "cannot tell whether containers of the build are left"),
+        let swept = async {
+            loop {
+                match self.bench.engine.sweep(message.id.as_str()).await {
+                    Ok(0) => return,
+                    Ok(left) => tracing::warn!(left, "containers of an ended build are left"),
+                    Err(error) => tracing::warn!(%error, "cannot tell whether containers of the build are left"),
+                }
+                tokio::time::sleep(SWEEP_PAUSE).await;
+            }
+        };
+        if tokio::time::timeout(SWEEP, swept).await.is_err() {
+            tracing::error!("it is not certain that nothing of the build is left running");
         }
     }
 
