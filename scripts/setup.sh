@@ -52,8 +52,9 @@ start_engine() {
   for file in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
     [ ! -e "$file" ] || grep -qsE '^[0-9]+ \((dockerd|containerd)\) [^Z]' "/proc/$(cat "$file")/stat" || rm -f "$file"
   done
-  # The engine's own limits on the logs of steps are lifted: a log must not be clipped.
-  BUILDKIT_STEP_LOG_MAX_SIZE=-1 BUILDKIT_STEP_LOG_MAX_SPEED=-1 \
+  # The engine's own limits on the logs of steps are lifted to a GiB: a log must not be clipped. (-1 means
+  # "no limit" to newer engines, and "nothing at all" to that of Debian 12.)
+  BUILDKIT_STEP_LOG_MAX_SIZE=1073741824 BUILDKIT_STEP_LOG_MAX_SPEED=1073741824 \
     setsid dockerd >"$STATE/dockerd.log" 2>&1 </dev/null &
   local n
   for n in $(seq 100); do

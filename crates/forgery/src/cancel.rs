@@ -1,13 +1,12 @@
 //! Hearing of cancellations at once, instead of at the next beat.
 
 use crate::{Config, clock};
-use bus::{Bus, Canceller, Heard, Worker};
+use bus::{Bus, Canceller, Heard, Subscription, Worker};
 use contract::{BuildEvent, BuildQueueMessage, CancelRequest, Failure, Happening, Message as _};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Listens to the cancel channel.
-#[derive(Clone)]
 pub(crate) struct Listener {
     bus: Bus,
     channel: String,
@@ -29,14 +28,13 @@ impl Listener {
         }
     }
 
-    pub(crate) async fn run(self, stopping: CancellationToken) {
-        let mut channel = match self.bus.subscribe(&self.channel).await {
-            Ok(channel) => channel,
-            Err(error) => {
-                tracing::warn!(error = %chassis::chain(&error), "cannot listen for cancellations");
-                return;
-            }
-        };
+    /// Subscribes, which must be done before a build is taken: a channel keeps nothing for latecomers.
+    pub(crate) async fn subscribe(self) -> Result<(Self, Subscription), bus::Error> {
+        let channel = self.bus.subscribe(&self.channel).await?;
+        Ok((self, channel))
+    }
+
+    pub(crate) async fn run(self, mut channel: Subscription, stopping: CancellationToken) {
         loop {
             let heard = tokio::select! {
                 heard = channel.next() => heard,

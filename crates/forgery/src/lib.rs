@@ -59,10 +59,8 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     tracing::info!(worker = worker.name(), slots = config.slots, "joined");
     life.spawn("worker", Policy::Essential, worker.tend(life.stopping()));
     let listener = cancel::Listener::new(&bus, &config, &worker);
-    life.keep("cancel", {
-        let stopping = life.stopping();
-        move || listener.clone().run(stopping.clone())
-    });
+    let (listener, channel) = listener.subscribe().await.map_err(unfit)?;
+    life.spawn("cancel", Policy::Essential, listener.run(channel, life.stopping()));
 
     let metrics = metrics::Metrics::new(&life);
     let slots = config.slots;
