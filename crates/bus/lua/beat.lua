@@ -1,14 +1,16 @@
--- Says that a worker lives; answers, for each job it holds, what became of it.
--- KEYS 1 workers 2.. jobs | ARGV 1 worker 2.. attempt of each job
+-- Renews a worker's lease; answers whether it had run out, and what became of each job it holds.
+-- KEYS 1 workers 2.. jobs | ARGV 1 worker 2 lease in ms 3.. attempt of each job
 local t = redis.call('TIME')
-redis.call('ZADD', KEYS[1], t[1] * 1000 + math.floor(t[2] / 1000), ARGV[1])
-local answers = {}
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local ends = redis.call('ZSCORE', KEYS[1], ARGV[1])
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+local answers = {(ends and tonumber(ends) > now) and 'kept' or 'late'}
 for i = 2, #KEYS do
   local h = redis.call('HMGET', KEYS[i], 'state', 'attempt', 'worker', 'cancel')
-  if h[1] ~= 'running' or h[2] ~= ARGV[i] or h[3] ~= ARGV[1] then
-    answers[i - 1] = 'lost'
+  if h[1] ~= 'running' or h[2] ~= ARGV[i + 1] or h[3] ~= ARGV[1] then
+    answers[i] = 'lost'
   else
-    answers[i - 1] = h[4] or 'ok'
+    answers[i] = h[4] or 'ok'
   end
 end
 return answers

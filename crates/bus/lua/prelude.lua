@@ -3,11 +3,18 @@ local LIST, DELAYED, DEAD, EVENTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local WORKERS, PAUSED, SLOT, JOB = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local FIRST_LANE = 9
 local DEAD_LETTERS = 10000
+local ADOPTIONS = 10
 
 -- Server time in ms: the clocks of clients never matter.
 local function now()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Whether a worker's lease goes on.
+local function lives(worker)
+  local ends = redis.call('ZSCORE', WORKERS, worker)
+  return ends and tonumber(ends) > now()
 end
 
 local function ended(state)

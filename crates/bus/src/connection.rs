@@ -1,6 +1,6 @@
 //! From a URL to clients: one pool for commands, one client for each blocking reader.
 
-use crate::{Error, ErrorKind, script::Scripts};
+use crate::{Error, ErrorKind, Lease, Settings, script::Scripts};
 use fred::{
     clients::{Client, Pool, SubscriberClient},
     interfaces::ClientLike,
@@ -10,18 +10,6 @@ use fred::{
     },
 };
 use std::{sync::Arc, time::Duration};
-
-/// How to reach Redis, and how long to wait for it.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// `redis://`, `rediss://`, `unix://`, `redis-sentinel://` or `redis-cluster://`; see fred's
-    /// `Config::from_url` for the parameters of each.
-    pub url: String,
-    /// The longest a command may take, while Redis is away too.
-    pub patience: Duration,
-    /// Use a Redis that evicts keys when its memory is full (and so loses work).
-    pub allow_eviction: bool,
-}
 
 /// A connection to Redis; cheap to clone.
 #[derive(Clone)]
@@ -56,20 +44,10 @@ const WAITING_COMMANDS: usize = 10_000;
 // === impl Settings ===
 
 impl Settings {
-    /// Settings with the usual patience of five seconds.
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            patience: Duration::from_secs(5),
-            allow_eviction: false,
-        }
-    }
-
     fn builder(&self, patience: Duration) -> Result<Builder, Error> {
         let wrong = |source| Error::redis(source, "configure", "redis url");
-        let url = self
-            .url
-            .replacen("unix://", "redis+unix://", usize::from(self.url.starts_with("unix://")));
+        let url = self.url.expose();
+        let url = url.replacen("unix://", "redis+unix://", usize::from(url.starts_with("unix://")));
         let mut config = Config::from_url(&url).map_err(wrong)?;
         config.fail_fast = false;
         if url.starts_with("rediss") || url.starts_with("valkeys") {
@@ -165,6 +143,11 @@ impl Bus {
 
     pub(crate) fn client(&self) -> &Client {
         self.shared.pool.next()
+    }
+
+    /// How long its workers may be silent.
+    pub fn lease(&self) -> Lease {
+        self.shared.settings.lease
     }
 
     pub(crate) fn scripts(&self) -> &Scripts {

@@ -2,25 +2,30 @@
 
 mod backoff;
 mod cancel;
+pub mod clock;
 mod connection;
 mod delivery;
 mod error;
 mod keys;
+mod lease;
 mod logs;
 mod producer;
 mod reaper;
 mod script;
+mod settings;
 mod slot;
 mod subscription;
 mod worker;
 
 pub use backoff::pause;
 pub use cancel::{Cancelled, Canceller};
-pub use connection::{Bus, Settings};
+pub use connection::Bus;
 pub use delivery::{Delivery, LastWords, Settled, Stop};
 pub use error::{Error, ErrorKind};
+pub use lease::{InvalidLease, Lease};
 pub use logs::{Appended, LogReader, LogWriter};
 pub use producer::{Producer, Sent};
+pub use settings::{SETTINGS, Settings};
 pub use slot::Slot;
 pub use subscription::{Heard, Subscription};
-pub use worker::{BEAT, LEASE, Worker};
+pub use worker::Worker;

@@ -1,7 +1,7 @@
 //! Gives back what dead workers held, and what was put aside and is due. Every worker does it.
 
-use crate::{Bus, Error, LEASE, delivery::letter, keys::Keys, script};
-use contract::{Message, route::List};
+use crate::{Bus, Error, Worker, delivery::letter, keys::Keys, script};
+use contract::Message;
 use fred::{
     interfaces::{ListInterface as _, SortedSetsInterface as _},
     types::Value,
@@ -10,7 +10,6 @@ use futures_util::TryStreamExt as _;
 use std::time::Duration;
 use tokio::time::Instant;
 
-const REAP_EVERY: Duration = Duration::from_secs(5);
 const PROMOTE_EVERY: Duration = Duration::from_millis(500);
 const PROMOTE_BATCH: u64 = 100;
 /// How often slots without a registered worker are looked for; it walks the whole key space.
@@ -18,36 +17,30 @@ const SWEEP_EVERY: Duration = Duration::from_hours(1);
 
 /// Watches over the other workers of a list.
 pub(crate) struct Reaper<'a, T> {
+    worker: &'a Worker<T>,
     bus: &'a Bus,
     keys: &'a Keys,
-    list: &'a List<T>,
-    lost_event: fn(&T) -> String,
-    /// Redis has answered without fail since then. Only after a calm lease is silence a worker's
-    /// own fault, and not the outage's.
-    calm_since: Instant,
 }
 
 // === impl Reaper ===
 
 impl<'a, T: Message> Reaper<'a, T> {
-    pub(crate) fn new(bus: &'a Bus, keys: &'a Keys, list: &'a List<T>, lost_event: fn(&T) -> String) -> Self {
+    pub(crate) const fn new(worker: &'a Worker<T>) -> Self {
         Self {
-            bus,
-            keys,
-            list,
-            lost_event,
-            calm_since: Instant::now(),
+            worker,
+            bus: &worker.bus,
+            keys: &worker.keys,
         }
     }
 
-    pub(crate) async fn run(mut self) -> ! {
+    pub(crate) async fn run(self) -> ! {
         let mut reaped = Instant::now();
         // Once at the start, too: what a predecessor left may have nobody else to find it.
         let mut swept = None::<Instant>;
         loop {
             tokio::time::sleep(PROMOTE_EVERY).await;
             let mut round = self.promote().await;
-            if round.is_ok() && reaped.elapsed() >= REAP_EVERY {
+            if round.is_ok() && reaped.elapsed() >= self.worker.lease().reap() {
                 reaped = Instant::now();
                 round = self.reap_the_dead().await;
             }
@@ -56,7 +49,7 @@ impl<'a, T: Message> Reaper<'a, T> {
                 round = self.sweep_orphans().await;
             }
             if let Err(error) = round {
-                self.calm_since = Instant::now();
+                self.worker.was_disturbed();
                 tracing::warn!(error = %error, list = self.keys.list(), "cannot reap");
             }
         }
@@ -76,20 +69,20 @@ impl<'a, T: Message> Reaper<'a, T> {
     }
 
     async fn reap_the_dead(&self) -> Result<(), Error> {
-        let workers: Vec<(String, f64)> = self
-            .bus
-            .client()
-            .zrange(self.keys.workers(), 0, -1, None, false, None, true)
-            .await
-            .map_err(|source| Error::redis(source, "list workers", self.keys.workers()))?;
-        let newest = workers.iter().map(|(_, seen)| *seen).fold(0.0, f64::max);
-        let lease = LEASE.as_secs_f64() * 1000.0;
-        if self.calm_since.elapsed() < LEASE {
+        if !self.worker.is_calm() {
             return Ok(());
         }
-        // Our own beat is among them, so the newest is now, by the clock of Redis.
-        for (worker, _) in workers.iter().filter(|(_, seen)| newest - seen > lease) {
-            self.reap(worker).await?;
+        let keys = vec![self.keys.workers().to_owned()];
+        let dead = script::run(
+            self.bus.client(),
+            &self.bus.scripts().dead,
+            "list the dead",
+            keys,
+            Vec::new(),
+        )
+        .await?;
+        for worker in dead.texts() {
+            self.reap(&worker).await?;
         }
         Ok(())
     }
@@ -105,7 +98,7 @@ impl<'a, T: Message> Reaper<'a, T> {
             self.empty(worker, slot).await?;
         }
         let keys = [self.keys.workers().to_owned()].into_iter().chain(slots).collect();
-        let args = vec![worker.into(), LEASE.as_millis().to_string().into()];
+        let args = vec![worker.into(), "".into()];
         script::run(self.bus.client(), &self.bus.scripts().forget, "forget", keys, args)
             .await
             .map(drop)
@@ -123,11 +116,10 @@ impl<'a, T: Message> Reaper<'a, T> {
             // What cannot be parsed has no record; it goes back and is buried by who takes it next.
             let message = T::from_bytes(payload).ok();
             let id = message.as_ref().map(Message::id).unwrap_or_default();
-            let event = message.as_ref().map(self.lost_event).unwrap_or_default();
-            let limits = &self.list.limits;
+            let event = message.as_ref().map(self.worker.lost_event).unwrap_or_default();
+            let limits = &self.worker.list.limits;
             let args = vec![
                 worker.into(),
-                LEASE.as_millis().to_string().into(),
                 Value::Bytes(payload.to_vec().into()),
                 limits.crashes.to_string().into(),
                 event.into(),

@@ -44,6 +44,7 @@ scripts! {
     promote: DRAINS + LIST + "../lua/promote.lua",
     requeue: FILLS + LIST + "../lua/requeue.lua",
     beat: DRAINS + ALONE + "../lua/beat.lua",
+    dead: DRAINS + ALONE + "../lua/dead.lua",
     forget: DRAINS + ALONE + "../lua/forget.lua",
     log_append: FILLS + ALONE + "../lua/log_append.lua",
     log_read: DRAINS + ALONE + "../lua/log_read.lua",
@@ -95,6 +96,11 @@ impl Answer {
             .into_iter()
             .next()
             .and_then(|v| v.as_bytes().map(<[u8]>::to_vec))
+    }
+
+    /// Every value as text.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        self.values.iter().filter_map(Value::as_string).collect()
     }
 
     pub(crate) fn into_values(self) -> Vec<Value> {

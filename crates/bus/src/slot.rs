@@ -1,7 +1,7 @@
 //! One slot: takes one message at a time, and adopts what an ambiguous error left behind.
 
 use crate::{
-    Bus, Delivery, Error, LEASE, Worker,
+    Bus, Delivery, Error, Lease, Worker,
     connection::Own,
     delivery::letter,
     keys::Keys,
@@ -17,11 +17,6 @@ use fred::{
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// How long Redis holds a blocked reader; far below the lease, so that a dead worker's block cannot
-/// receive a message after it was reaped.
-pub(crate) const BLOCK: Duration = Duration::from_secs(2);
-/// How long we wait for that answer.
-const BLOCK_PATIENCE: Duration = Duration::from_secs(4);
 /// Pause after an error, so that a missing Redis is not hammered.
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
 
@@ -33,6 +28,7 @@ pub struct Slot<T> {
     list: List<T>,
     worker: String,
     leases: Arc<Leases>,
+    lost_event: fn(&T) -> String,
     n: usize,
     key: String,
     turn: u64,
@@ -56,6 +52,7 @@ impl<T: Message> Slot<T> {
             list: worker.list.clone(),
             worker: worker.name.clone(),
             leases: Arc::clone(&worker.leases),
+            lost_event: worker.lost_event,
             key: worker.keys.slot(&worker.name, n),
             turn: 0,
             client: None,
@@ -93,10 +90,14 @@ impl<T: Message> Slot<T> {
             Claim::Run(delivery) => Ok(Some(*delivery)),
             Claim::Next => Ok(None),
             Claim::Paused => {
-                tokio::time::sleep(BLOCK).await;
+                tokio::time::sleep(self.lease().block()).await;
                 Ok(None)
             }
         }
+    }
+
+    fn lease(&self) -> Lease {
+        self.bus.lease()
     }
 
     async fn pick(&mut self) -> Result<Option<Vec<u8>>, Error> {
@@ -109,13 +110,14 @@ impl<T: Message> Slot<T> {
 
     /// Waits for a message. Nothing is known after an error, so the caller goes back to pick.
     async fn block(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        let (block, patience) = (self.lease().block(), self.lease().block_patience());
         let client = match &self.client {
             Some(client) => client,
             None => self.client.insert(self.bus.blocking_client().await?),
         };
         let options = Options {
             max_attempts: Some(1),
-            timeout: Some(BLOCK_PATIENCE),
+            timeout: Some(patience),
             ..Options::default()
         };
         let begun = Instant::now();
@@ -126,14 +128,14 @@ impl<T: Message> Slot<T> {
                 &self.key,
                 LMoveDirection::Right,
                 LMoveDirection::Left,
-                BLOCK.as_secs_f64(),
+                block.as_secs_f64(),
             )
             .await;
         match moved {
             Ok(value) => Ok(value.as_bytes().map(<[u8]>::to_vec)),
-            Err(_) if begun.elapsed() < BLOCK_PATIENCE && begun.elapsed() >= BLOCK => Ok(None), // Redis said: nothing.
+            Err(_) if begun.elapsed() < patience && begun.elapsed() >= block => Ok(None), // Redis said: nothing.
             Err(error) => {
-                if begun.elapsed() >= BLOCK_PATIENCE {
+                if begun.elapsed() >= patience {
                     client.force_reconnection().await.ok(); // A black hole; a failure here shows at the next call.
                 }
                 Err(Error::redis(error, "take", self.keys.list()))
@@ -160,9 +162,10 @@ impl<T: Message> Slot<T> {
         let args = vec![
             Value::Bytes(payload.clone().into()),
             self.worker.as_str().into(),
-            LEASE.as_millis().to_string().into(),
             self.list.limits.remember.as_secs().to_string().into(),
             id.as_str().into(),
+            (self.lost_event)(&message).into(),
+            letter(&id, "the worker that ran it broke too often").into(),
         ];
         let keys = self.keys.all(&self.key, &job);
         let answer = script::run(self.bus.client(), &self.bus.scripts().claim, "claim", keys, args).await?;

@@ -1,15 +1,13 @@
 //! A process that takes messages: registered, beating, watching over its leases.
 
-use crate::{Bus, Delivery, Error, Slot, Stop, keys::Keys, reaper::Reaper, script};
+use crate::{Bus, Delivery, Error, Lease, Slot, Stop, keys::Keys, reaper::Reaper, script};
 use contract::{Message, route::List};
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
-
-/// A worker that was not heard of for this long is dead.
-pub const LEASE: Duration = Duration::from_secs(20);
-/// How often a worker is heard of.
-pub const BEAT: Duration = Duration::from_secs(3);
 
 /// How often a stopped worker looks whether it still holds something.
 const IDLE_CHECK: Duration = Duration::from_millis(50);
@@ -22,19 +20,22 @@ pub struct Worker<T> {
     pub(crate) list: List<T>,
     pub(crate) name: String,
     pub(crate) leases: Arc<Leases>,
+    pub(crate) lost_event: fn(&T) -> String,
     slots: usize,
     beat_now: Notify,
-    lost_event: fn(&T) -> String,
+    /// Redis has answered, and our own lease has held, since then. Only after a calm lease is silence a
+    /// worker's own fault, and not that of an outage or of a machine that slept.
+    calm_since: std::sync::Mutex<Instant>,
 }
 
 /// What this process holds, by slot.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
-    held: std::sync::Mutex<HashMap<usize, Lease>>,
+    held: std::sync::Mutex<HashMap<usize, Held>>,
 }
 
 #[derive(Debug)]
-struct Lease {
+struct Held {
     job: String,
     attempt: u32,
     stop: watch::Sender<Option<Stop>>,
@@ -64,6 +65,7 @@ impl Bus {
             list: list.clone(),
             leases: Arc::default(),
             beat_now: Notify::new(),
+            calm_since: std::sync::Mutex::new(Instant::now()),
             name,
             slots,
             lost_event,
@@ -99,14 +101,14 @@ impl<T: Message> Worker<T> {
             let idle = async {
                 stop.cancelled().await;
                 // A blocked reader that was dropped may still be given a message by Redis.
-                tokio::time::sleep(crate::slot::BLOCK).await;
+                tokio::time::sleep(worker.lease().block()).await;
                 while worker.leases.is_held() {
                     tokio::time::sleep(IDLE_CHECK).await;
                 }
             };
             tokio::select! {
                 never = worker.keep_beating() => never,
-                never = Reaper::new(&worker.bus, &worker.keys, &worker.list, worker.lost_event).run() => never,
+                never = Reaper::new(&worker).run() => never,
                 () = idle => {}
             }
             if let Err(error) = worker.leave().await {
@@ -115,11 +117,30 @@ impl<T: Message> Worker<T> {
         }
     }
 
+    pub(crate) fn lease(&self) -> Lease {
+        self.bus.lease()
+    }
+
+    /// Redis was away, or we were.
+    pub(crate) fn was_disturbed(&self) {
+        *self.calm() = Instant::now();
+    }
+
+    pub(crate) fn is_calm(&self) -> bool {
+        self.calm().elapsed() >= self.lease().length()
+    }
+
+    fn calm(&self) -> std::sync::MutexGuard<'_, Instant> {
+        self.calm_since
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// Strikes itself off, unless something is left in its slots; that will be reaped.
     async fn leave(&self) -> Result<(), Error> {
         let slots = (0..self.slots).map(|n| self.keys.slot(&self.name, n));
         let keys = [self.keys.workers().to_owned()].into_iter().chain(slots).collect();
-        let args = vec![self.name.as_str().into(), "0".into()];
+        let args = vec![self.name.as_str().into(), "1".into()];
         script::run(self.bus.client(), &self.bus.scripts().forget, "leave", keys, args)
             .await
             .map(drop)
@@ -128,10 +149,11 @@ impl<T: Message> Worker<T> {
     async fn keep_beating(&self) -> ! {
         loop {
             if let Err(error) = self.beat().await {
+                self.was_disturbed();
                 tracing::warn!(error = %error, worker = self.name, "cannot beat");
             }
             tokio::select! {
-                () = tokio::time::sleep(BEAT) => {}
+                () = tokio::time::sleep(self.lease().beat()) => {}
                 () = self.beat_now.notified() => {}
             }
         }
@@ -142,10 +164,14 @@ impl<T: Message> Worker<T> {
         let jobs = held.iter().map(|(_, job, _)| job.clone());
         let keys = [self.keys.workers().to_owned()].into_iter().chain(jobs).collect();
         let attempts = held.iter().map(|(_, _, attempt)| attempt.to_string().into());
-        let args = [self.name.as_str().into()].into_iter().chain(attempts).collect();
+        let head = [self.name.as_str().into(), self.lease().millis().into()];
+        let args = head.into_iter().chain(attempts).collect();
         let answer = script::run(self.bus.client(), &self.bus.scripts().beat, "beat", keys, args).await?;
+        if answer.text(0) == "late" {
+            self.was_disturbed();
+        }
         for (n, (slot, job, attempt)) in held.iter().enumerate() {
-            match answer.text(n).as_str() {
+            match answer.text(n + 1).as_str() {
                 "ok" => {}
                 "lost" => self.leases.stop(*slot, job, *attempt, Stop::Lost),
                 outcome => self.leases.stop(*slot, job, *attempt, Stop::Asked(outcome.to_owned())),
@@ -160,7 +186,7 @@ impl<T: Message> Worker<T> {
 impl Leases {
     pub(crate) fn begin(&self, slot: usize, job: String, attempt: u32) -> watch::Receiver<Option<Stop>> {
         let (stop, watcher) = watch::channel(None);
-        self.lock().insert(slot, Lease { job, attempt, stop });
+        self.lock().insert(slot, Held { job, attempt, stop });
         watcher
     }
 
@@ -194,7 +220,7 @@ impl Leases {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Lease>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Held>> {
         self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

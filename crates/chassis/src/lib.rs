@@ -5,7 +5,6 @@ pub mod config;
 pub mod http;
 mod launch;
 mod life;
-pub mod redis;
 mod secret;
 mod telemetry;
 pub mod trace;

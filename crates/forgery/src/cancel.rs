@@ -1,7 +1,7 @@
 //! Hearing of cancellations at once, instead of at the next beat.
 
-use crate::{Config, clock};
-use bus::{Bus, Canceller, Heard, Subscription, Worker};
+use crate::Config;
+use bus::{Bus, Canceller, Heard, Subscription, Worker, clock};
 use contract::{BuildEvent, BuildQueueMessage, CancelRequest, Failure, Happening, Message as _};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;

@@ -110,9 +110,7 @@ impl Config {
             .map_err(|error| values.refuse(&BUILDS, error))
             .ok();
         let cancel_channel = values.get(&CANCEL);
-        let redis = chassis::redis::read(values)?;
-        let mut bus = Settings::new(redis.url.expose());
-        bus.allow_eviction = redis.allow_eviction;
+        let bus = Settings::read(values)?;
         let optional = [(Scheme::Http, http?), (Scheme::File, file?)];
         let allowed = optional
             .into_iter()

@@ -94,7 +94,7 @@ impl Engine {
                 Ok(info) => {
                     if let Some(BuildInfoAux::BuildKit(status)) = info.aux {
                         progress
-                            .lines(&status, crate::clock::now_ms())
+                            .lines(&status, bus::clock::now_ms())
                             .into_iter()
                             .for_each(&mut tell);
                     }
@@ -105,7 +105,7 @@ impl Engine {
                 }
             }
         }
-        progress.rest(crate::clock::now_ms()).into_iter().for_each(&mut tell);
+        progress.rest(bus::clock::now_ms()).into_iter().for_each(&mut tell);
         ended.map_err(|error| build_failure(&error, &progress))?;
         self.inspect(&build.reference).await
     }

@@ -2,7 +2,6 @@
 
 mod attempt;
 mod cancel;
-mod clock;
 mod config;
 mod context;
 mod engine;
@@ -30,7 +29,7 @@ pub const SERVICE: Service = Service {
     about: "Takes builds from a list and carries them out.",
     admin_listen: "127.0.0.1:9103",
     grace_seconds: "600",
-    settings: &[config::SETTINGS, chassis::redis::SETTINGS],
+    settings: &[config::SETTINGS, bus::SETTINGS],
 };
 
 /// Reads the configuration.
@@ -83,7 +82,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
 fn lost(message: &BuildQueueMessage) -> String {
     let failure = BuildFailure::new("worker_lost", "the workers that ran it died too often");
     let event = Happening::ended(Terminal::Lost, failure);
-    BuildEvent::new(message.id.clone(), 0, 0, clock::now(), event)
+    BuildEvent::new(message.id.clone(), 0, 0, bus::clock::now(), event)
         .to_json()
         .unwrap_or_default()
 }

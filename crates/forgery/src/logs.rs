@@ -87,7 +87,7 @@ impl Log {
 
     /// A line of our own.
     pub(crate) fn say(&self, text: impl Into<String>) {
-        let (t, stage) = (crate::clock::now_ms(), self.stage);
+        let (t, stage) = (bus::clock::now_ms(), self.stage);
         self.line(LogLine {
             t,
             stage,

@@ -75,7 +75,7 @@ impl Report {
 
     fn next(&mut self, happening: Happening) -> BuildEvent {
         self.sequence += 1;
-        let now = crate::clock::now();
+        let now = bus::clock::now();
         let mut event = BuildEvent::new(self.build.clone(), self.attempt, self.sequence, now, happening);
         event.worker = Some(self.worker.clone());
         event.metadata = self.metadata.clone();

@@ -61,20 +61,19 @@ impl Config {
         let secrets = values.list(&SECRET);
         let max_payload = values.get::<Size>(&MAX_PAYLOAD);
         let max_in_flight = values.get::<Size>(&MAX_IN_FLIGHT);
-        let redis = chassis::redis::read(values);
+        let bus = Settings::read(values);
         let name = values.get::<String>(&LIST)?;
         let list = contract::route::webhooks()
             .named(&name)
             .map_err(|error| values.refuse(&LIST, error))
             .ok();
-        let (redis, max_payload, max_in_flight) = (redis?, max_payload?.0, max_in_flight?.0);
+        let (bus, max_payload, max_in_flight) = (bus?, max_payload?.0, max_in_flight?.0);
         if max_payload > max_in_flight {
             values.refuse(&MAX_IN_FLIGHT, "must not be less than server.max_payload_size");
         }
         let bus = Settings {
-            url: redis.url.expose().to_owned(),
             patience: PATIENCE,
-            allow_eviction: redis.allow_eviction,
+            ..bus
         };
         Some(Self {
             listen: listen?,

@@ -14,7 +14,7 @@ use axum::{
 };
 use bus::{Bus, ErrorKind, Producer, Sent};
 use chassis::Life;
-use contract::{DeliveryId, Metadata, Provider, Timestamp, WebhookDelivery};
+use contract::{DeliveryId, Metadata, Provider, WebhookDelivery};
 use http_body_util::{BodyExt as _, Limited};
 use seal::Key;
 use serde_json::json;
@@ -155,7 +155,7 @@ impl Hook {
         let repeatable = matches!(event.action.as_deref(), Some("rerequested" | "requested_action"));
         let within = if repeatable { SAME_BYTES_REPEATABLE } else { SAME_BYTES };
         let body = String::from_utf8(body).map_err(|_invalid| Rejection::BadBody(vec!["not UTF-8".to_owned()]))?;
-        let now = Timestamp::from_millis(jiff::Timestamp::now().as_millisecond());
+        let now = bus::clock::now();
         let mut metadata = Metadata::correlated(correlation_id);
         metadata.triggered_by = Some("webhook".to_owned());
         metadata.processed_by = Some("gateway".to_owned());

@@ -22,7 +22,7 @@ pub const SERVICE: Service = Service {
     about: "Takes webhooks of git forges and puts them on a list, once each.",
     admin_listen: "127.0.0.1:9101",
     grace_seconds: "30",
-    settings: &[config::SETTINGS, chassis::redis::SETTINGS],
+    settings: &[config::SETTINGS, bus::SETTINGS],
 };
 
 /// Reads the configuration.

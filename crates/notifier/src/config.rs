@@ -59,9 +59,7 @@ impl Config {
             .named(&name)
             .map_err(|e| values.refuse(&LIST, e))
             .ok();
-        let redis = chassis::redis::read(values)?;
-        let mut bus = Settings::new(redis.url.expose());
-        bus.allow_eviction = redis.allow_eviction;
+        let bus = Settings::read(values)?;
         if !urls.is_empty() && secrets.is_empty() {
             values.refuse(&SECRET, "is required, because notifications are never sent unsigned");
         }

@@ -69,7 +69,7 @@ impl Deliver {
         };
         let incoming = message.notification.metadata.traceparent.as_deref();
         let traceparent = trace::carry(&tracing::Span::current(), incoming);
-        let now = jiff::Timestamp::now().as_second();
+        let now = bus::clock::now_ms() / 1000;
         let Some(signed) = endpoint.sign(message, now, traceparent) else {
             return settled(delivery.bury("dead", "", "the notification cannot be encoded").await);
         };

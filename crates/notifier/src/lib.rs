@@ -20,7 +20,7 @@ pub const SERVICE: Service = Service {
     about: "Tells others what happened: signed webhooks, retried until they arrive.",
     admin_listen: "127.0.0.1:9104",
     grace_seconds: "30",
-    settings: &[config::SETTINGS, chassis::redis::SETTINGS],
+    settings: &[config::SETTINGS, bus::SETTINGS],
 };
 
 /// Notifications are expanded one at a time: it takes a millisecond each.

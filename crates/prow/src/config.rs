@@ -98,9 +98,7 @@ impl Config {
             .map_err(|error| values.refuse(&NOTIFICATIONS, error))
             .ok();
         let cancel_channel: String = values.get(&CANCEL)?;
-        let redis = chassis::redis::read(values)?;
-        let mut bus = Settings::new(redis.url.expose());
-        bus.allow_eviction = redis.allow_eviction;
+        let bus = Settings::read(values)?;
         let builds = builds?;
         Some(Self {
             listen: listen?,

@@ -2,7 +2,6 @@
 
 mod api;
 mod archive;
-mod clock;
 mod config;
 mod dispatcher;
 mod intake;
@@ -24,7 +23,7 @@ pub const SERVICE: Service = Service {
     about: "Decides which event becomes which build, remembers, and answers people.",
     admin_listen: "127.0.0.1:9102",
     grace_seconds: "30",
-    settings: &[config::SETTINGS, chassis::redis::SETTINGS],
+    settings: &[config::SETTINGS, bus::SETTINGS],
 };
 
 /// Reads the configuration.

@@ -1,6 +1,7 @@
 //! What others are told about a build. Pure.
 
-use crate::{clock, store::Build};
+use crate::store::Build;
+use bus::clock;
 use contract::{BuildStatus, Correlation, Metadata, Notification, Resource, Terminal};
 use serde_json::{Value, json};
 use uuid::Uuid;

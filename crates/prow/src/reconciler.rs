@@ -1,13 +1,13 @@
 //! Compares what should be with what is, and repairs what Redis lost.
 
 use crate::{
-    Config, clock,
+    Config,
     dispatcher::Kick,
     notice,
     store::{Build, Intent, Store},
     tracker,
 };
-use bus::{Bus, Producer};
+use bus::{Bus, Producer, clock};
 use contract::{BuildEvent, BuildQueueMessage, Failure, Happening, Terminal};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;

@@ -48,7 +48,7 @@ async fn a_running_message_is_told_at_the_next_beat_even_when_the_channel_is_sil
             Cancelled::Signalled
         );
         let mut why = delivery.stop();
-        let told = tokio::time::timeout(bus::BEAT * 2, why.wait_for(Option::is_some))
+        let told = tokio::time::timeout(lab.bus.lease().beat() * 2, why.wait_for(Option::is_some))
             .await
             .unwrap();
         assert_eq!(told.unwrap().clone(), Some(Stop::Asked("cancelled".into())));

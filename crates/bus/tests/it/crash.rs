@@ -6,8 +6,8 @@ use contract::Message as _;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// A reaper reaps only after a calm lease; with a second to spare.
-const REAPED: Duration = Duration::from_secs(32);
+/// A reaper reaps only after a calm lease, and the machine is shared.
+const REAPED: Duration = Duration::from_secs(15);
 
 #[tokio::test]
 async fn what_a_dead_worker_held_comes_back_first_and_its_late_report_changes_nothing() {
@@ -161,6 +161,44 @@ async fn what_an_ambiguous_error_left_in_a_slot_is_adopted() {
     assert_eq!(take(&mut worker.slot(0)).await.message().id.as_str(), "a");
     // A slot task that died while it held something finds it again, as another attempt.
     assert_eq!(take(&mut worker.slot(0)).await.attempt(), 2);
+}
+
+#[tokio::test]
+async fn a_message_that_breaks_its_slot_again_and_again_is_lost_with_an_event_and_a_dead_letter() {
+    let lab = Lab::new().await;
+    lab.send("a").await;
+    let worker = lab.worker(1).await;
+    for attempt in 1..=11 {
+        assert_eq!(take(&mut worker.slot(0)).await.attempt(), attempt);
+    }
+    take_nothing(&mut worker.slot(0)).await;
+    assert_eq!(
+        (lab.field("a", "state").as_str(), lab.events()),
+        ("lost", vec!["lost a".to_owned()])
+    );
+    let dead = lab.redis.cli(&["LRANGE", "{forge:builds}:dead", "0", "-1"]);
+    assert!(dead.contains("the worker that ran it broke too often"), "{dead}");
+}
+
+#[tokio::test]
+async fn a_worker_that_slept_through_its_own_lease_does_not_take_others_for_dead() {
+    let lab = Lab::new().await;
+    lab.send("a").await;
+    let other = lab.worker(1).await;
+    let _held = take(&mut other.slot(0)).await;
+    let sleeper = lab.worker(1).await;
+    let stop = CancellationToken::new();
+    // The whole machine sleeps: every lease has run out when it wakes, and the other beats a little later.
+    let wakes = async {
+        tokio::time::sleep(lab.bus.lease().length()).await;
+        lab.let_die(other.name());
+        lab.let_die(sleeper.name());
+        sleeper.hurry();
+        tokio::time::sleep(lab.bus.lease().length() / 2).await;
+        stop.cancel();
+    };
+    tokio::join!(wakes, sleeper.tend(stop.clone()));
+    assert_eq!(lab.field("a", "crashes"), "", "the other had no chance to beat yet");
 }
 
 #[tokio::test]

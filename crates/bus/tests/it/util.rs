@@ -18,7 +18,9 @@ impl Lab {
 
     pub(crate) async fn on(redis: Redis) -> Self {
         testkit::crypto();
-        let bus = Bus::start(Settings::new(redis.url())).unwrap();
+        let mut settings = Settings::new(redis.url());
+        settings.lease = "3".parse().unwrap(); // Tests wait for leases to run out.
+        let bus = Bus::start(settings).unwrap();
         bus.ready().await.unwrap();
         Self {
             redis,

@@ -1,16 +1,13 @@
 //! Builds: listed, shown, cancelled.
 
 use super::{Shared, problem::Problem};
-use crate::{
-    clock,
-    store::{Build, Page},
-};
+use crate::store::{Build, Page};
 use axum::{
     Json,
     extract::{Path, Query, State},
     http::StatusCode,
 };
-use bus::Cancelled;
+use bus::{Cancelled, clock};
 use contract::{BuildEvent, CancelOutcome, CancelRequest, Failure, Happening, Terminal, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};

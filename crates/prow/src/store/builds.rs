@@ -1,7 +1,7 @@
 //! Builds: one row each, changed only by folding events.
 
 use super::{Error, Intent, Store, outbox};
-use crate::clock;
+use bus::clock;
 use contract::{BuildQueueMessage, BuildStatus, Failure, Message, StageTime, WebhookDelivery};
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 

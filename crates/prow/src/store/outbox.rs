@@ -1,7 +1,7 @@
 //! Intents to tell others, waiting to be carried out.
 
 use super::{Error, Store};
-use crate::clock;
+use bus::clock;
 use contract::{BuildQueueMessage, Message, Notification, Priority};
 use sqlx::{Row as _, SqliteConnection};
 

@@ -124,7 +124,7 @@ async fn a_change_that_was_overtaken_changes_nothing_and_tells_nobody() {
 async fn only_builds_that_should_be_in_redis_are_looked_for_there() {
     let lab = Lab::new().await;
     lab.queue("d-1").await;
-    let soon = crate::clock::now_ms() + 1_000;
+    let soon = bus::clock::now_ms() + 1_000;
     assert_eq!(
         lab.store.silent_builds(soon, 10).await.unwrap().len(),
         0,

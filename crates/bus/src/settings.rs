@@ -1,14 +1,21 @@
-//! The settings by which every service finds Redis.
+//! How a service finds Redis, and how long it waits for it.
 
-use crate::{Secret, Setting, Values};
+use crate::Lease;
+use chassis::{Secret, Setting, Values};
+use std::time::Duration;
 
-/// Where Redis is.
+/// How to reach Redis, and how long to wait for it.
 #[derive(Clone, Debug)]
-pub struct Redis {
-    /// A URL with everything in it; secret, because a password may be.
+pub struct Settings {
+    /// `redis://`, `rediss://`, `unix://`, `redis-sentinel://` or `redis-cluster://`; see fred's
+    /// `Config::from_url` for the parameters of each. Secret, because a password may be in it.
     pub url: Secret,
-    /// Whether a Redis that evicts is accepted.
+    /// The longest a command may take, while Redis is away too.
+    pub patience: Duration,
+    /// Use a Redis that evicts keys when its memory is full (and so loses work).
     pub allow_eviction: bool,
+    /// How long a worker may be silent before others take over what it held.
+    pub lease: Lease,
 }
 
 const URL: Setting = Setting::new(
@@ -38,11 +45,44 @@ const ALLOW_EVICTION: Setting = Setting::new(
 .env(&["REDIS_ALLOW_EVICTION"])
 .default("false");
 
-/// The settings of [`read`].
-pub const SETTINGS: &[Setting] = &[URL, ADDR, HOST, PORT, USERNAME, PASSWORD, DB, ALLOW_EVICTION];
+const LEASE: Setting = Setting::new(
+    "redis.lease_seconds",
+    "How long this worker may be silent before others take over what it held, 2 to 300 s",
+)
+.env(&["REDIS_LEASE_SECONDS"])
+.default("20");
 
-/// Reads the settings; a URL wins over its parts.
-pub fn read(values: &mut Values) -> Option<Redis> {
+/// The settings of [`Settings::read`].
+pub const SETTINGS: &[Setting] = &[URL, ADDR, HOST, PORT, USERNAME, PASSWORD, DB, ALLOW_EVICTION, LEASE];
+
+// === impl Settings ===
+
+impl Settings {
+    /// The usual settings for a URL.
+    pub fn new(url: impl AsRef<str>) -> Self {
+        let Ok(url) = url.as_ref().parse();
+        Self {
+            url,
+            patience: Duration::from_secs(5),
+            allow_eviction: false,
+            lease: Lease::default(),
+        }
+    }
+
+    /// Reads the settings; a URL wins over its parts.
+    pub fn read(values: &mut Values) -> Option<Self> {
+        let url = url(values);
+        let allow_eviction = values.get(&ALLOW_EVICTION);
+        let lease = values.get(&LEASE);
+        Some(Self {
+            allow_eviction: allow_eviction?,
+            lease: lease?,
+            ..Self::new(url?.expose())
+        })
+    }
+}
+
+fn url(values: &mut Values) -> Option<Secret> {
     let url = values.optional::<Secret>(&URL);
     let addr = values.optional::<String>(&ADDR);
     let host = values.get::<String>(&HOST);
@@ -50,7 +90,6 @@ pub fn read(values: &mut Values) -> Option<Redis> {
     let username = values.optional::<String>(&USERNAME).unwrap_or_default();
     let password = values.optional::<Secret>(&PASSWORD);
     let db = values.get::<u8>(&DB);
-    let allow_eviction = values.get(&ALLOW_EVICTION);
     let parts = || {
         let address = addr.map_or_else(|| Some(format!("{}:{}", host?, port?)), Some)?;
         let login = match &password {
@@ -59,10 +98,7 @@ pub fn read(values: &mut Values) -> Option<Redis> {
         };
         format!("redis://{login}{address}/{}", db?).parse().ok()
     };
-    Some(Redis {
-        url: url.or_else(parts)?,
-        allow_eviction: allow_eviction?,
-    })
+    url.or_else(parts)
 }
 
 /// Percent-encodes what may not stand in the user information of a URL (RFC 3986, section 3.2.1).
