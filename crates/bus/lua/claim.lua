@@ -13,9 +13,9 @@ local outcome = conclude_cancelled(ARGV[3])
 if outcome then return drop('ended', outcome) end
 -- The same slot again: its task died over it, or an answer of ours was lost on the way.
 if h[1] == 'running' and h[2] == SLOT and redis.call('HINCRBY', JOB, 'adoptions', 1) > ADOPTIONS then
-  conclude('lost', ARGV[5], ARGV[3])
+  conclude(given_up(ARGV[5]), ARGV[5], ARGV[3])
   bury(ARGV[6], ARGV[1])
-  return drop('ended', 'lost')
+  return drop('ended', given_up(ARGV[5]))
 end
 if redis.call('EXISTS', PAUSED) == 1 then
   redis.call('RPUSH', LIST, ARGV[1])

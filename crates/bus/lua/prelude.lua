@@ -2,7 +2,7 @@
 local LIST, DELAYED, DEAD, EVENTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local WORKERS, PAUSED, SLOT, JOB = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local FIRST_LANE = 9
-local DEAD_LETTERS = 10000
+local DEAD_LETTERS, DEAD_BYTES = 10000, 64 * 1024 * 1024
 local ADOPTIONS = 10
 
 -- Server time in ms: the clocks of clients never matter.
@@ -38,6 +38,9 @@ local function bury(why, payload)
   if why == '' then return end
   redis.call('LPUSH', DEAD, why .. '\n' .. payload)
   redis.call('LTRIM', DEAD, 0, DEAD_LETTERS - 1)
+  while redis.call('LLEN', DEAD) > 1 and redis.call('MEMORY', 'USAGE', DEAD) > DEAD_BYTES do
+    redis.call('RPOP', DEAD)
+  end
 end
 
 -- The one place where a message ends: state, event and time to live in one step.
@@ -48,6 +51,12 @@ local function conclude(state, event, ttl)
   tell(event)
 end
 
+-- What a message becomes whose workers died or broke too often: lost, where somebody is told; else a dead
+-- letter like any other, which may be sent again.
+local function given_up(event)
+  return event == '' and 'dead' or 'lost'
+end
+
 -- Ends a cancelled message with the event that the canceller left in the record.
 local function conclude_cancelled(ttl)
   local outcome = redis.call('HGET', JOB, 'cancel')
@@ -56,10 +65,9 @@ local function conclude_cancelled(ttl)
   return outcome
 end
 
--- True while this slot holds this attempt; otherwise drops the copy in the slot.
-local function holds(payload, attempt)
+-- True while this slot runs this attempt. Otherwise nothing is touched: whatever is in the slot then is for
+-- the next claim to decide about, it may have come back for another attempt.
+local function holds(attempt)
   local h = redis.call('HMGET', JOB, 'state', 'attempt', 'slot')
-  if h[1] == 'running' and h[2] == attempt and h[3] == SLOT then return true end
-  redis.call('LREM', SLOT, 1, payload)
-  return false, h[1] or ''
+  return h[1] == 'running' and h[2] == attempt and h[3] == SLOT, h[1] or ''
 end

@@ -8,9 +8,9 @@ if h[1] == 'delayed' or (h[2] and h[2] ~= SLOT) then return {'dropped', 'copy'} 
 local outcome = conclude_cancelled(ARGV[5])
 if outcome then return {'ended', outcome} end
 if h[2] and redis.call('HINCRBY', JOB, 'crashes', 1) >= tonumber(ARGV[3]) then
-  conclude('lost', ARGV[4], ARGV[5])
+  conclude(given_up(ARGV[4]), ARGV[4], ARGV[5])
   bury(ARGV[6], ARGV[2])
-  return {'ended', 'lost'}
+  return {'ended', given_up(ARGV[4])}
 end
 redis.call('HSET', JOB, 'state', 'queued')
 redis.call('HDEL', JOB, 'slot', 'worker')

@@ -1,7 +1,7 @@
 -- Gives the message of this slot back, first in line, without counting anything.
 -- ARGV 1 payload 2 attempt 3 event or '' 4 ttl in s
-local mine, state = holds(ARGV[1], ARGV[2])
-if not mine then refill() return {'stale', state} end
+local mine, state = holds(ARGV[2])
+if not mine then return {'stale', state} end
 redis.call('LREM', SLOT, 1, ARGV[1])
 local outcome = conclude_cancelled(ARGV[4])
 if outcome then return {'done', outcome} end

@@ -1,8 +1,8 @@
 -- Puts the message of this slot aside, to be tried again, unless its attempts have run out.
 -- ARGV 1 payload 2 attempt 3 pause in ms 4 most failures 5 id 6 event
 --      7 state when exhausted 8 event when exhausted 9 ttl in s 10 why it is buried
-local mine, state = holds(ARGV[1], ARGV[2])
-if not mine then refill() return {'stale', state} end
+local mine, state = holds(ARGV[2])
+if not mine then return {'stale', state} end
 redis.call('LREM', SLOT, 1, ARGV[1])
 refill()
 local outcome = conclude_cancelled(ARGV[9])

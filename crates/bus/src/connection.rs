@@ -1,6 +1,6 @@
 //! From a URL to clients: one pool for commands, one client for each blocking reader.
 
-use crate::{Error, ErrorKind, Lease, Settings, script::Scripts};
+use crate::{Error, ErrorKind, Lease, Settings, news::News, script::Scripts};
 use fred::{
     clients::{Client, Pool, SubscriberClient},
     interfaces::ClientLike,
@@ -10,6 +10,7 @@ use fred::{
     },
 };
 use std::{sync::Arc, time::Duration};
+use tokio::sync::OnceCell;
 
 /// A connection to Redis; cheap to clone.
 #[derive(Clone)]
@@ -21,6 +22,7 @@ struct Shared {
     settings: Settings,
     pool: Pool,
     scripts: Scripts,
+    news: OnceCell<News>,
 }
 
 /// A client whose connection ends with it; fred's own clients live for ever.
@@ -101,6 +103,7 @@ impl Bus {
                 settings,
                 pool,
                 scripts: Scripts::new(),
+                news: OnceCell::new(),
             }),
         })
     }
@@ -130,6 +133,11 @@ impl Bus {
         }
     }
 
+    /// Waits until Redis is there, for as long as it takes.
+    pub(crate) async fn reached(&self) {
+        self.shared.pool.wait_for_connect().await.ok(); // Ends early only when the pool does.
+    }
+
     /// Whether Redis answers, within the usual patience.
     ///
     /// # Errors
@@ -141,6 +149,20 @@ impl Bus {
             .map_err(|source| Error::redis(source, "ping", "redis"))
     }
 
+    /// Names the run of the Redis that answers; another name means that it was restarted or replaced, and
+    /// may have lost the last it was given. Of a Cluster nothing is said: the name never changes.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn incarnation(&self) -> Result<String, Error> {
+        if self.client().is_clustered() {
+            return Ok("cluster".to_owned());
+        }
+        let info = self.client().info::<String>(Some(InfoKind::Server)).await;
+        let info = info.map_err(|source| Error::redis(source, "info", "redis"))?;
+        Ok(field(&info, "run_id").to_owned())
+    }
+
     pub(crate) fn client(&self) -> &Client {
         self.shared.pool.next()
     }
@@ -148,6 +170,11 @@ impl Bus {
     /// How long its workers may be silent.
     pub fn lease(&self) -> Lease {
         self.shared.settings.lease
+    }
+
+    /// News of all logs, through one connection however many are read.
+    pub(crate) async fn news(&self) -> Result<&News, Error> {
+        self.shared.news.get_or_try_init(|| News::start(self)).await
     }
 
     pub(crate) fn scripts(&self) -> &Scripts {
@@ -185,15 +212,9 @@ impl Bus {
         Ok(client)
     }
 
-    fn check(&self, info: &str) -> Result<(), Error> {
+    pub(crate) fn check(&self, info: &str) -> Result<(), Error> {
         let unsuitable = |text: String| Err(Error::new(ErrorKind::Unsuitable(text), "check", "redis"));
-        let field = |name: &str| {
-            info.lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-                .map(str::trim)
-                .unwrap_or_default()
-        };
-        let version = field("redis_version");
+        let version = field(info, "redis_version");
         let major: u32 = version
             .split('.')
             .next()
@@ -202,8 +223,8 @@ impl Bus {
         if major < 7 {
             return unsuitable(format!("redis {version} is too old, 7.0 or newer is needed"));
         }
-        let policy = field("maxmemory_policy");
-        let evicts = policy != "noeviction" && field("maxmemory") != "0";
+        let policy = field(info, "maxmemory_policy");
+        let evicts = policy != "noeviction" && field(info, "maxmemory") != "0";
         if evicts && !self.shared.settings.allow_eviction {
             return unsuitable(format!(
                 "redis evicts keys when its memory is full (maxmemory-policy {policy}), which loses builds; \
@@ -240,6 +261,20 @@ impl std::fmt::Debug for Bus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Bus").finish_non_exhaustive()
     }
+}
+
+/// A field of what INFO answers.
+pub(crate) fn field<'a>(info: &'a str, name: &str) -> &'a str {
+    let found = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    found.map(str::trim).unwrap_or_default()
+}
+
+/// Where a URL leads, without who one is there.
+pub(crate) fn place(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("redis", url));
+    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    let place = place.split('?').next().unwrap_or(place);
+    format!("{scheme}://{place}")
 }
 
 /// TLS with the system's roots (or those of `SSL_CERT_FILE`); one unreadable root does not spoil it.

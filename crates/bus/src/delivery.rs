@@ -1,7 +1,7 @@
 //! One attempt at one message: held by a lease until it is settled.
 
 use crate::{
-    Bus, Error,
+    Bus, Error, Holders,
     keys::Keys,
     script::{self, Answer},
     worker::Leases,
@@ -93,6 +93,25 @@ impl<T: Message> Delivery<T> {
     /// Tells when the work must stop, and why. Any number may watch.
     pub fn stop(&self) -> watch::Receiver<Option<Stop>> {
         self.stop.clone()
+    }
+
+    /// Whether it is still ours: to be asked before an effect that others see and that cannot be undone.
+    ///
+    /// Waits while Redis is away. The answer may be out of date a moment later; it makes the window small,
+    /// it does not close it.
+    pub async fn is_ours(&self) -> bool {
+        let holders = Holders {
+            bus: self.bus.clone(),
+            keys: self.keys.clone(),
+        };
+        loop {
+            match holders.running(&self.id).await {
+                // While nobody has taken it over it is ours, even if our lease has run out meanwhile.
+                Ok((attempt, slot, _)) => return attempt == self.attempt && slot == self.slot_key,
+                Err(error) => tracing::warn!(message.id = self.id, error = %error, "cannot tell whose it is"),
+            }
+            tokio::time::sleep(SETTLE_PAUSE).await;
+        }
     }
 
     /// Ends it in `state`, telling `event` (unless empty) in the same step.

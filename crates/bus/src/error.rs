@@ -10,6 +10,7 @@ const LOST: &[FredKind] = &[
     FredKind::Backpressure,
     FredKind::Cluster,
     FredKind::Sentinel,
+    FredKind::Routing,
 ];
 /// Answers of a Redis that is starting, failing over, or cannot write just now.
 const ELSEWHERE: &[&str] = &[
@@ -83,7 +84,7 @@ impl Error {
         let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| details.starts_with(prefix));
         let kind = if *source.kind() == FredKind::Auth {
             ErrorKind::Unauthorized
-        } else if LOST.contains(source.kind()) || starts(ELSEWHERE) {
+        } else if LOST.contains(source.kind()) || starts(ELSEWHERE) || is_the_clients(&source) {
             ErrorKind::Unreachable
         } else if starts(&["OOM"]) {
             ErrorKind::OutOfMemory
@@ -109,5 +110,41 @@ impl Error {
             self.kind,
             ErrorKind::Unreachable | ErrorKind::Full(_) | ErrorKind::OutOfMemory
         )
+    }
+}
+
+/// The client has no kind for some of its own failures, such as "Failed to route command." while it
+/// reconnects. Redis begins every error with a code in capitals, the client none.
+fn is_the_clients(error: &fred::error::Error) -> bool {
+    let code = error.details().split(' ').next().unwrap_or_default();
+    *error.kind() == FredKind::Unknown && !code.chars().all(|c| c.is_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_on_the_way_may_be_tried_again_and_what_redis_refuses_may_not() {
+        for (kind, text, transient) in [
+            (FredKind::Unknown, "Failed to route command.", true),
+            (FredKind::Unknown, "Too many failed write attempts", true),
+            (
+                FredKind::Unknown,
+                "OOM command not allowed when used memory > 'maxmemory'",
+                true,
+            ),
+            (
+                FredKind::Unknown,
+                "LOADING Redis is loading the dataset in memory",
+                true,
+            ),
+            (FredKind::Unknown, "ERR user_script:3: attempt to index nil", false),
+            (FredKind::InvalidArgument, "WRONGTYPE Operation against a key", false),
+            (FredKind::Auth, "WRONGPASS invalid username-password pair", false),
+        ] {
+            let error = Error::redis(fred::error::Error::new(kind, text), "test", "key");
+            assert_eq!(error.is_transient(), transient, "{text}");
+        }
     }
 }

@@ -67,6 +67,10 @@ impl Keys {
         &self.workers
     }
 
+    pub(crate) fn installation(&self) -> String {
+        format!("{}installation", self.side)
+    }
+
     pub(crate) fn job(&self, id: &str) -> String {
         format!("{}job:{id}", self.side)
     }

@@ -1,6 +1,6 @@
 //! Live logs: numbered chunks on a list, trimmed once they are stored elsewhere.
 
-use crate::{Bus, Error, ErrorKind, Heard, Subscription, script};
+use crate::{Bus, Error, ErrorKind, news::Wake, script};
 use contract::{BuildId, LogChunk, route};
 use fred::types::Value;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub struct LogReader {
     bus: Bus,
     keys: Vec<String>,
     last: u64,
-    news: Subscription,
+    news: Wake,
 }
 
 /// What became of a chunk.
@@ -57,7 +57,7 @@ impl Bus {
     /// # Errors
     /// When Redis is unreachable.
     pub async fn log_reader(&self, build: &BuildId, last: u64) -> Result<LogReader, Error> {
-        let news = self.subscribe(&route::logs(build)).await?;
+        let news = self.news().await?.of(&route::logs(build));
         Ok(LogReader {
             bus: self.clone(),
             keys: log_keys(build),
@@ -124,10 +124,7 @@ impl LogReader {
             return Ok(ready);
         }
         // The channel only wakes us; the list is what is read.
-        match tokio::time::timeout(IDLE, self.news.next()).await {
-            Ok(Heard::Ended) => tokio::time::sleep(IDLE).await,
-            Ok(Heard::Message(_) | Heard::Missed(_)) | Err(_) => {}
-        }
+        self.news.within(IDLE).await;
         self.ready().await
     }
 

@@ -92,6 +92,22 @@ impl<T: Message> Producer<T> {
         }
     }
 
+    /// How many messages wait on the list, those put aside included; what is being worked on does not count.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn waiting(&self) -> Result<u64, Error> {
+        let answer = script::run(
+            self.bus.client(),
+            &self.bus.scripts().waiting,
+            "count",
+            self.keys.plain(),
+            Vec::new(),
+        )
+        .await?;
+        Ok(answer.number(0))
+    }
+
     /// Puts a message back that Redis has lost; `None` when it is still there, else how it ended.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! One slot: takes one message at a time, and adopts what an ambiguous error left behind.
 
 use crate::{
-    Bus, Delivery, Error, Lease, Worker,
+    Bus, Delivery, Error, ErrorKind, Lease, Worker,
     connection::Own,
     delivery::letter,
     keys::Keys,
@@ -138,7 +138,12 @@ impl<T: Message> Slot<T> {
                 if begun.elapsed() >= patience {
                     client.force_reconnection().await.ok(); // A black hole; a failure here shows at the next call.
                 }
-                Err(Error::redis(error, "take", self.keys.list()))
+                let error = Error::redis(error, "take", self.keys.list());
+                if *error.kind() == ErrorKind::OutOfMemory {
+                    tokio::time::sleep(ERROR_PAUSE).await;
+                    return Ok(None); // Redis lets nobody block then, but `pick` still takes: that is how memory gets free.
+                }
+                Err(error)
             }
         }
     }

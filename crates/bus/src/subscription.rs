@@ -46,9 +46,34 @@ impl Bus {
     }
 }
 
+impl Bus {
+    /// Subscribes to every channel that fits a pattern.
+    pub(crate) async fn subscribe_to_all(&self, pattern: &str) -> Result<Subscription, Error> {
+        let client = self.subscriber().await?;
+        let messages = client.message_rx();
+        client
+            .psubscribe(pattern)
+            .await
+            .map_err(|source| Error::redis(source, "subscribe", pattern))?;
+        Ok(Subscription {
+            _client: client,
+            messages,
+        })
+    }
+}
+
 // === impl Subscription ===
 
 impl Subscription {
+    /// The channel of the next message; some unknown one when messages were missed, `None` at the end.
+    pub(crate) async fn next_channel(&mut self) -> Option<Option<String>> {
+        match self.messages.recv().await {
+            Ok(message) => Some(Some(message.channel.to_string())),
+            Err(RecvError::Lagged(_)) => Some(None),
+            Err(RecvError::Closed) => None,
+        }
+    }
+
     /// The next message. Cancel-safe.
     pub async fn next(&mut self) -> Heard {
         match self.messages.recv().await {

@@ -9,6 +9,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// How much later than asked for Redis may let go of a blocked reader.
+const LATE: Duration = Duration::from_secs(1);
 /// How often a stopped worker looks whether it still holds something.
 const IDLE_CHECK: Duration = Duration::from_millis(50);
 
@@ -101,7 +103,7 @@ impl<T: Message> Worker<T> {
             let idle = async {
                 stop.cancelled().await;
                 // A blocked reader that was dropped may still be given a message by Redis.
-                tokio::time::sleep(worker.lease().block()).await;
+                tokio::time::sleep(worker.lease().block() + LATE).await;
                 while worker.leases.is_held() {
                     tokio::time::sleep(IDLE_CHECK).await;
                 }
@@ -126,7 +128,9 @@ impl<T: Message> Worker<T> {
         *self.calm() = Instant::now();
     }
 
-    pub(crate) fn is_calm(&self) -> bool {
+    /// Whether Redis has answered and our own lease has held for a whole lease: only then the silence of others
+    /// means anything.
+    pub fn is_calm(&self) -> bool {
         self.calm().elapsed() >= self.lease().length()
     }
 

@@ -69,7 +69,7 @@ const DAY: Duration = Duration::from_hours(24);
 const PLAIN: Limits = Limits {
     message_bytes: 64 * KIB,
     items: 100_000,
-    total_bytes: 256 * MIB as u64,
+    total_bytes: 64 * MIB as u64,
     lanes: &[],
     attempts: 1_000,
     crashes: 10,
@@ -84,6 +84,7 @@ pub const fn webhooks() -> List<WebhookDelivery> {
         Limits {
             message_bytes: 32 * MIB,
             items: 10_000,
+            total_bytes: 256 * MIB as u64,
             remember: Duration::from_hours(96),
             ..PLAIN
         },
@@ -109,7 +110,7 @@ pub const fn builds() -> List<BuildQueueMessage> {
         Limits {
             message_bytes: 256 * KIB,
             items: 10_000,
-            total_bytes: 256 * MIB as u64,
+            total_bytes: 64 * MIB as u64,
             lanes: LANES,
             attempts: 3,
             crashes: 3,

@@ -1,6 +1,6 @@
 //! Every bound has a number, a test and an error message.
 
-use crate::util::{Lab, message, take};
+use crate::util::{Lab, message, take, take_nothing};
 use bus::{Bus, ErrorKind, Settings};
 use contract::Message as _;
 use testkit::Redis;
@@ -84,4 +84,31 @@ async fn a_redis_that_evicts_is_refused_unless_it_is_allowed() {
     assert!(error.to_string().contains("maxmemory-policy allkeys-lru"), "{error}");
     settings.allow_eviction = true;
     Bus::start(settings).unwrap().ready().await.unwrap();
+}
+
+#[tokio::test]
+async fn dead_letters_are_bounded_in_number_and_bytes_and_the_oldest_go_first() {
+    let lab = Lab::new().await;
+    let dead = "{forge:builds}:dead";
+    let fill = "for i = 1, ARGV[1] do redis.call('RPUSH', KEYS[1], string.rep('x', ARGV[2])) end";
+    let bury_one = async || {
+        lab.redis.cli(&["LPUSH", "forge:builds", "not json"]);
+        let worker = lab.worker(1).await;
+        take_nothing(&mut worker.slot(0)).await;
+        assert!(
+            lab.redis.cli(&["LINDEX", dead, "0"]).contains("not JSON"),
+            "the newest is kept"
+        );
+    };
+    lab.redis.cli(&["EVAL", fill, "1", dead, "10000", "1"]);
+    bury_one().await;
+    assert_eq!(lab.redis.cli(&["LLEN", dead]), "10000");
+    lab.redis.cli(&["DEL", dead]);
+    lab.redis.cli(&["EVAL", fill, "1", dead, "100", "1000000"]);
+    bury_one().await;
+    let left: usize = lab.redis.cli(&["LLEN", dead]).parse().unwrap();
+    assert!(
+        (2..99).contains(&left),
+        "about 64 MiB are kept, not {left} letters of a megabyte"
+    );
 }
