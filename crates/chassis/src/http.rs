@@ -98,9 +98,11 @@ async fn accept(listener: TcpListener, routes: Router, limits: Limits, life: Lif
     let slots = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-            return;
+        let slot = tokio::select! {
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+            () = stopping.cancelled() => break,
         };
+        let Ok(slot) = slot else { return };
         let stream = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stopping.cancelled() => break,

@@ -1,6 +1,6 @@
 //! The order in which a service starts and stops.
 
-use crate::{Life, Setting, Values, admin, config, http, telemetry};
+use crate::{Findings, Life, Policy, Setting, Values, admin, config, failpoints, http, telemetry};
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
@@ -46,6 +46,8 @@ const BAD_CONFIGURATION: u8 = 64;
 const DEPENDENCY_MISSING: u8 = 69;
 const BUG: u8 = 70;
 const GRACE_RAN_OUT: u8 = 75;
+/// The longest that looking at everything may take.
+const CHECK_PATIENCE: Duration = Duration::from_mins(1);
 /// The longest a probe waits for an answer.
 const PROBE_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -76,9 +78,16 @@ struct Common {
     telemetry: telemetry::Settings,
 }
 
-/// Runs a service: `read` turns values into its configuration, `run` starts its tasks and returns.
-pub fn launch<C, F, R>(service: &Service, read: fn(&mut Values) -> Option<C>, run: R) -> ExitCode
+/// Runs a service: `read` turns values into its configuration, `check` looks at what it needs, `run` starts
+/// its tasks and returns.
+///
+/// With the argument `check` it only looks, says what it found, and exits: 0 when it can work, 64 when its
+/// configuration is wrong, 69 when something else is. A service that starts looks too, and logs it.
+pub fn launch<C, K, L, F, R>(service: &Service, read: fn(&mut Values) -> Option<C>, check: K, run: R) -> ExitCode
 where
+    C: Clone,
+    K: FnOnce(C) -> L,
+    L: Future<Output = Findings> + Send + 'static,
     R: FnOnce(C, Life) -> F,
     F: Future<Output = Result<(), Failure>>,
 {
@@ -136,18 +145,53 @@ where
         say(&mut std::io::stderr(), "cannot start threads\n");
         return ExitCode::from(DEPENDENCY_MISSING);
     };
-    let code = runtime.block_on(live(service, common, |life| run(config, life)));
+    let findings = check(config.clone());
+    let code = if matches.subcommand_matches("check").is_some() {
+        runtime.block_on(examine(service, findings))
+    } else {
+        runtime.block_on(live(service, common, findings, |life| run(config, life)))
+    };
     runtime.shutdown_background();
     ExitCode::from(code)
 }
 
-async fn live<F>(service: &Service, common: Common, run: impl FnOnce(Life) -> F) -> u8
+/// `<service> check`.
+async fn examine(service: &Service, findings: impl Future<Output = Findings>) -> u8 {
+    let Ok(findings) = tokio::time::timeout(CHECK_PATIENCE, findings).await else {
+        say(
+            &mut std::io::stderr(),
+            &format!("{}: the check took too long\n", service.name),
+        );
+        return DEPENDENCY_MISSING;
+    };
+    say(
+        &mut std::io::stdout(),
+        &format!("{} {}\n{findings}", service.name, env!("CARGO_PKG_VERSION")),
+    );
+    if findings.is_fit() { 0 } else { DEPENDENCY_MISSING }
+}
+
+async fn live<F, L>(service: &Service, common: Common, findings: L, run: impl FnOnce(Life) -> F) -> u8
 where
     F: Future<Output = Result<(), Failure>>,
+    L: Future<Output = Findings> + Send + 'static,
 {
+    let _read = failpoints::read();
     let telemetry = telemetry::start(service.name, &common.telemetry);
     let life = Life::new(common.grace);
     tracing::info!(service = service.name, version = env!("CARGO_PKG_VERSION"), "starting");
+    life.spawn("check", Policy::BestEffort, {
+        let stopping = life.stopping();
+        async move {
+            tokio::select! {
+                findings = tokio::time::timeout(CHECK_PATIENCE, findings) => match findings {
+                    Ok(findings) => findings.log(),
+                    Err(_elapsed) => tracing::warn!("looking at what the service needs took too long"),
+                },
+                () = stopping.cancelled() => {}
+            }
+        }
+    });
     let code = tokio::select! {
         code = serve(&common, &life, run) => code,
         () = second_signal() => BUG,
@@ -165,21 +209,23 @@ where
         return DEPENDENCY_MISSING;
     }
     let started = tokio::select! {
-        started = run(life.clone()) => started,
-        () = a_signal() => Ok(()),
+        started = run(life.clone()) => Some(started),
+        () = a_signal() => None, // Before it was ready: what has begun already ends with the rest.
     };
     let mut code = 0;
-    if let Err(failure) = started {
-        tracing::error!(error = %chain(&failure), "cannot start");
-        code = DEPENDENCY_MISSING;
-    } else {
-        tokio::select! {
+    match started {
+        None => tracing::info!("stopping before everything was there"),
+        Some(Err(failure)) => {
+            tracing::error!(error = %chain(&failure), "cannot start");
+            code = DEPENDENCY_MISSING;
+        }
+        Some(Ok(())) => tokio::select! {
             () = a_signal() => tracing::info!(grace_seconds = common.grace.as_secs(), "stopping"),
             task = life.broken() => {
                 tracing::error!(task, "an essential task ended");
                 code = BUG;
             }
-        }
+        },
     }
     life.stop();
     if tokio::time::timeout(common.grace, life.drained()).await.is_err() {

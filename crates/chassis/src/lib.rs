@@ -2,6 +2,8 @@
 
 mod admin;
 pub mod config;
+mod doctor;
+mod failpoints;
 pub mod http;
 mod launch;
 mod life;
@@ -10,6 +12,8 @@ mod telemetry;
 pub mod trace;
 
 pub use config::{Setting, Values};
+pub use doctor::Findings;
+pub use failpoints::{crash_point, is_switched_off};
 pub use launch::{Failure, Service, launch};
 pub use life::{Latch, Life, Policy};
 pub use prometheus_client as metrics;

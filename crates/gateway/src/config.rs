@@ -9,7 +9,7 @@ use std::{net::SocketAddr, time::Duration};
 const PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// The gateway's configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) secrets: Vec<Secret>,
@@ -38,7 +38,7 @@ const MAX_IN_FLIGHT: Setting = Setting::new(
     "server.max_in_flight",
     "Most bytes of bodies held at once, in bytes or as 256mb",
 )
-.env(&["WEBHOOK_MAX_IN_FLIGHT"])
+.env(&["WEBHOOK_BODY_MEMORY"])
 .default("256mb");
 const LIST: Setting = Setting::new("redis.webhooks_name", "Name of the list that webhooks go to")
     .env(&["REDIS_WEBHOOKS_NAME"])

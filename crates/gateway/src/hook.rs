@@ -106,7 +106,7 @@ impl Hook {
         let (parts, body) = request.into_parts();
         let head = head(&parts.headers)?;
         let announced = self.announced(&parts.headers)?;
-        let units = u32::try_from(announced / UNIT + 1).unwrap_or(u32::MAX);
+        let units = u32::try_from(announced.div_ceil(UNIT)).unwrap_or(u32::MAX);
         let _held = self.memory.try_acquire_many(units).map_err(|_full| Rejection::Busy)?;
         tracing::Span::current().record("event", &head.event);
         let body = self.body(body).await?;
@@ -173,7 +173,10 @@ impl Hook {
         delivery.sender = event.sender;
         delivery.metadata = metadata;
         match self.producer.send_once(&delivery, &fingerprint, within).await {
-            Ok(Sent::Queued) => Ok(Answer::Accepted(head.delivery)),
+            Ok(Sent::Queued) => {
+                chassis::crash_point("gateway.sent");
+                Ok(Answer::Accepted(head.delivery))
+            }
             Ok(Sent::Duplicate(_)) => Ok(Answer::Duplicate),
             Err(error) => {
                 tracing::error!(error = %chassis::chain(&error), "cannot queue a webhook");

@@ -8,7 +8,7 @@ mod reject;
 mod routes;
 
 use bus::{Bus, ErrorKind};
-use chassis::{Failure, Life, Service};
+use chassis::{Failure, Findings, Life, Service};
 use std::time::Duration;
 
 pub use config::Config;
@@ -28,6 +28,19 @@ pub const SERVICE: Service = Service {
 /// Reads the configuration.
 pub fn configure(values: &mut chassis::Values) -> Option<Config> {
     Config::read(values)
+}
+
+/// Looks at what the gateway needs.
+pub async fn check(config: Config) -> Findings {
+    let mut findings = Findings::default();
+    if config.secrets.is_empty() {
+        let cure = "set security.secret (GITHUB_WEBHOOK_SECRET) to what the hook was given at the forge";
+        findings.wrong("secret", "there is none, so every webhook is refused", cure);
+    } else {
+        findings.fine("secret", format!("{} in use", config.secrets.len()));
+    }
+    bus::examine(&config.bus, &mut findings).await;
+    findings
 }
 
 /// Serves webhooks until the service stops. Answers 503 while Redis is away.

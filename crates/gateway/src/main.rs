@@ -1,5 +1,5 @@
 //! The gateway service.
 
 fn main() -> std::process::ExitCode {
-    chassis::launch(&gateway::SERVICE, gateway::configure, gateway::run)
+    chassis::launch(&gateway::SERVICE, gateway::configure, gateway::check, gateway::run)
 }

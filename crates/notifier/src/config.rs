@@ -6,7 +6,7 @@ use chassis::{Secret, Setting, Values};
 use contract::{Notification, route::List};
 
 /// The notifier's configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) schedule: Schedule,

@@ -75,6 +75,7 @@ impl Deliver {
         };
         let begun = Instant::now();
         let reply = client::send(&self.client, signed).await;
+        chassis::crash_point("notifier.delivered");
         let spent = begun.elapsed();
         let outcome = self.schedule.decide(
             reply,

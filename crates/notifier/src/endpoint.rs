@@ -1,8 +1,14 @@
 //! Where to, and signed with what.
 
+use chassis::Findings;
 use contract::{EndpointDelivery, Message as _};
 use seal::StandardSecret;
+use std::time::Duration;
+use tokio::net::TcpStream;
 use url::Url;
+
+/// The longest that connecting may take when it is only looked at.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A receiver of notifications.
 #[derive(Clone, Debug)]
@@ -42,6 +48,23 @@ impl Endpoint {
     /// Host and port, for logs: the whole URL may hold a token.
     pub(crate) fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
+    }
+
+    /// Looks whether it can be connected to.
+    pub(crate) async fn examine(&self, findings: &mut Findings) {
+        let (host, port) = (
+            self.host().to_owned(),
+            self.url.port_or_known_default().unwrap_or_default(),
+        );
+        let connected = tokio::time::timeout(PATIENCE, TcpStream::connect((host.as_str(), port))).await;
+        match connected.unwrap_or_else(|_elapsed| Err(std::io::ErrorKind::TimedOut.into())) {
+            Ok(_) => findings.fine("endpoint", format!("{host}:{port}")),
+            Err(error) => {
+                let cure =
+                    "start the receiver, or put webhook.url (WEBHOOK_URL) right; deliveries wait and are tried again";
+                findings.doubtful("endpoint", format!("{host}:{port}: {error}"), cure);
+            }
+        }
     }
 
     /// Signs a delivery at that time (seconds since the Unix epoch), by Standard Webhooks and in the

@@ -45,6 +45,7 @@ impl Expand {
                 .producer
                 .send(&EndpointDelivery::new(endpoint.name(), notification.clone()))
                 .await;
+            chassis::crash_point("notifier.expanded");
             failed = sent.err().or(failed);
         }
         let expanded = failed.map_or(Ok(()), |error| Err(chassis::chain(&error)));

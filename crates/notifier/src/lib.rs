@@ -9,7 +9,7 @@ mod metrics;
 mod outcome;
 
 use bus::Bus;
-use chassis::{Failure, Life, Policy, Service};
+use chassis::{Failure, Findings, Life, Policy, Service};
 use std::sync::Arc;
 
 pub use config::Config;
@@ -29,6 +29,23 @@ const EXPANDERS: usize = 1;
 /// Reads the configuration.
 pub fn configure(values: &mut chassis::Values) -> Option<Config> {
     Config::read(values)
+}
+
+/// Looks at what notifier needs.
+pub async fn check(config: Config) -> Findings {
+    let mut findings = Findings::default();
+    if config.endpoints.is_empty() {
+        findings.doubtful(
+            "endpoints",
+            "there are none: nobody is told anything",
+            "set webhook.url (WEBHOOK_URL)",
+        );
+    }
+    for endpoint in &config.endpoints {
+        endpoint.examine(&mut findings).await;
+    }
+    bus::examine(&config.bus, &mut findings).await;
+    findings
 }
 
 /// Delivers notifications until the service stops.

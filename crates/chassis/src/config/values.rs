@@ -21,9 +21,13 @@ pub(crate) fn command(name: &'static str, about: &'static str, settings: &[Setti
         (None, Some(default)) => format!("{} [default: {default}]", s.about),
         (None, None) => s.about.to_owned(),
     };
-    let flags = settings
-        .iter()
-        .map(|s| Arg::new(s.key).long(s.flag()).value_name("VALUE").help(help(s)));
+    let flags = settings.iter().map(|s| {
+        Arg::new(s.key)
+            .long(s.flag())
+            .value_name("VALUE")
+            .help(help(s))
+            .global(true)
+    });
     Command::new(name)
         .about(about)
         .version(env!("CARGO_PKG_VERSION"))
@@ -31,6 +35,7 @@ pub(crate) fn command(name: &'static str, about: &'static str, settings: &[Setti
             Arg::new("config")
                 .long("config")
                 .value_name("FILE")
+                .global(true)
                 .help("Configuration file, YAML or JSON"),
         )
         .arg(
@@ -46,6 +51,10 @@ pub(crate) fn command(name: &'static str, about: &'static str, settings: &[Setti
                 .help("Ask the running service's admin endpoint, such as /ready; exit 0 if all is well"),
         )
         .args(flags)
+        .subcommand(
+            Command::new("check")
+                .about("Look at everything the service needs, and say what is wrong and how to put it right"),
+        )
 }
 
 // === impl Values ===
