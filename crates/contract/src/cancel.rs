@@ -4,11 +4,13 @@ use crate::{BuildId, Rest, Terminal, vocabulary::words};
 
 words! {
     /// What a stopped build becomes.
-    CancelOutcome, "cancelled, superseded", {
+    CancelOutcome, "cancelled, superseded, timed_out", {
         /// Somebody asked for it.
         Cancelled = "cancelled",
         /// A newer build took its place.
         Superseded = "superseded",
+        /// Its deadline has passed.
+        TimedOut = "timed_out",
     }
 }
 
@@ -67,6 +69,7 @@ impl CancelOutcome {
         match self {
             Self::Cancelled => Terminal::Cancelled,
             Self::Superseded => Terminal::Superseded,
+            Self::TimedOut => Terminal::TimedOut,
         }
     }
 }

@@ -18,9 +18,11 @@ use std::{
 use tokio::{
     fs::{File, OpenOptions},
     io::{AsyncSeekExt as _, AsyncWriteExt as _},
-    sync::watch,
+    sync::{Semaphore, watch},
 };
 
+/// Most log files open for writing at once.
+const WRITING: usize = 32;
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -33,6 +35,8 @@ pub(crate) struct Archive {
     life: Life,
     /// Builds whose logs are being moved; the value counts what was stored.
     open: Arc<Mutex<HashMap<String, watch::Sender<u64>>>>,
+    /// Files that may be open at once, however many logs grow.
+    writing: Arc<Semaphore>,
 }
 
 /// How far one log is.
@@ -52,6 +56,7 @@ impl Archive {
             store: store.clone(),
             life: life.clone(),
             open: Arc::default(),
+            writing: Arc::new(Semaphore::new(WRITING)),
         }
     }
 
@@ -114,19 +119,14 @@ impl Archive {
 
     async fn try_drain(&self, id: &BuildId) -> Result<(), String> {
         let text = |error: &dyn std::error::Error| chassis::chain(error);
-        let build = self
-            .store
-            .build(id.as_str())
-            .await
-            .map_err(|e| text(&e))?
-            .ok_or("the build is gone")?;
+        let build = self.store.build(id.as_str()).await.map_err(|e| text(&e))?;
+        let Some(build) = build else { return Ok(()) }; // Nobody will ask for its log.
         let unsigned = |n: i64| u64::try_from(n).unwrap_or_default();
         let mut cursor = Cursor {
             row: build.id,
             seq: unsigned(build.log_seq),
             bytes: unsigned(build.log_bytes),
         };
-        let mut file = open_at(&self.path(id), cursor.bytes).await.map_err(|e| text(&e))?;
         let mut reader = self.bus.log_reader(id, cursor.seq).await.map_err(|e| text(&e))?;
         loop {
             // Asked before reading: a build that has ended appends nothing more.
@@ -143,7 +143,7 @@ impl Archive {
             };
             let chunks = chunks.map_err(|e| text(&e))?;
             if !chunks.is_empty() {
-                self.append(id, &mut file, &mut cursor, &reader, &chunks).await?;
+                self.append(id, &mut cursor, &reader, &chunks).await?;
             } else if ended {
                 self.record(&cursor, true).await?;
                 self.tell(id);
@@ -156,7 +156,6 @@ impl Archive {
     async fn append(
         &self,
         id: &BuildId,
-        file: &mut File,
         cursor: &mut Cursor,
         reader: &LogReader,
         chunks: &[(u64, LogChunk)],
@@ -165,14 +164,19 @@ impl Archive {
         for (_, chunk) in chunks {
             render(chunk, &mut text);
         }
+        let _open = self.writing.acquire().await.map_err(|closed| closed.to_string())?;
         let written = async {
+            let mut file = open_at(&self.path(id), cursor.bytes).await?;
             file.write_all(text.as_bytes()).await?;
+            file.flush().await?; // Only this tells whether the disk has taken it.
             file.sync_data().await
         };
         written.await.map_err(|error: io::Error| chassis::chain(&error))?;
+        chassis::crash_point("prow.log.written");
         cursor.bytes += u64::try_from(text.len()).unwrap_or_default();
         cursor.seq = chunks.last().map_or(cursor.seq, |(seq, _)| *seq);
         self.record(cursor, false).await?;
+        chassis::crash_point("prow.log.recorded");
         self.tell(id);
         reader.stored(cursor.seq).await.map_err(|error| chassis::chain(&error))
     }

@@ -3,10 +3,10 @@
 use bus::Settings;
 use chassis::{Secret, Setting, Values};
 use contract::{BuildEvent, BuildQueueMessage, Notification, WebhookDelivery, route, route::List};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Prow's configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) data_dir: PathBuf,
@@ -18,6 +18,17 @@ pub struct Config {
     pub(crate) events: List<BuildEvent>,
     pub(crate) notifications: List<Notification>,
     pub(crate) cancel_channel: String,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) reconcile_every: Duration,
+}
+
+/// How long a build may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadlines {
+    /// To be taken by a worker.
+    pub(crate) waiting: Duration,
+    /// To run, unless its message says otherwise.
+    pub(crate) running: Duration,
 }
 
 const LISTEN: Setting = Setting::new("api.listen", "Address of the REST API, or a bare port")
@@ -48,6 +59,25 @@ const CANCEL: Setting = Setting::new("redis.cancel_channel_name", "Channel of ca
     .env(&["REDIS_CANCEL_CHANNEL_NAME"])
     .default(route::CANCEL);
 
+const RUNNING: Setting = Setting::new(
+    "builds.timeout_seconds",
+    "The longest a build may run unless its message says otherwise, as forgery has it; past it prow stops it",
+)
+.env(&["BUILD_TIMEOUT_SECONDS"])
+.default("1800");
+const WAITING: Setting = Setting::new(
+    "builds.wait_seconds",
+    "The longest a build may wait for a worker; past it, it has timed out",
+)
+.env(&["BUILD_WAIT_SECONDS"])
+.default("604800");
+const RECONCILE: Setting = Setting::new(
+    "reconcile_seconds",
+    "How often what should be is compared with what is, 1 to 300 s",
+)
+.env(&["PROW_RECONCILE_SECONDS"])
+.default("30");
+
 /// Prow's own settings.
 pub(crate) const SETTINGS: &[Setting] = &[
     LISTEN,
@@ -58,6 +88,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
     BUILDS,
     NOTIFICATIONS,
     CANCEL,
+    RUNNING,
+    WAITING,
+    RECONCILE,
 ];
 
 /// A shorter token could be guessed.
@@ -99,6 +132,15 @@ impl Config {
             .ok();
         let cancel_channel: String = values.get(&CANCEL)?;
         let bus = Settings::read(values)?;
+        let (running, waiting) = (values.get(&RUNNING), values.get(&WAITING));
+        let every = values.get(&RECONCILE);
+        if every.is_some_and(|every| !(1..=300).contains(&every)) {
+            values.refuse(&RECONCILE, "expected 1 to 300");
+        }
+        let deadlines = Deadlines {
+            running: Duration::from_secs(running?),
+            waiting: Duration::from_secs(waiting?),
+        };
         let builds = builds?;
         Some(Self {
             listen: listen?,
@@ -111,6 +153,8 @@ impl Config {
             bus,
             builds,
             cancel_channel,
+            deadlines,
+            reconcile_every: Duration::from_secs(every?),
         })
     }
 }

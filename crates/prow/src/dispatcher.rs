@@ -92,7 +92,10 @@ impl Dispatcher {
         let mut failed = None;
         for intent in &intents {
             match self.carry(route, intent).await {
-                Ok(()) => carried.push(intent.id),
+                Ok(()) => {
+                    chassis::crash_point("prow.sent");
+                    carried.push(intent.id);
+                }
                 Err(error) => {
                     failed = Some(chassis::chain(&error));
                     break;
@@ -101,7 +104,7 @@ impl Dispatcher {
         }
         if !carried.is_empty() {
             self.store
-                .carried_out(&carried)
+                .sent(&carried)
                 .await
                 .map_err(|error| chassis::chain(&error))?;
         }

@@ -13,7 +13,7 @@ mod store;
 mod tracker;
 
 use bus::Bus;
-use chassis::{Failure, Life, Policy, Service};
+use chassis::{Failure, Findings, Life, Policy, Service};
 
 pub use config::Config;
 
@@ -29,6 +29,16 @@ pub const SERVICE: Service = Service {
 /// Reads the configuration.
 pub fn configure(values: &mut chassis::Values) -> Option<Config> {
     Config::read(values)
+}
+
+/// Looks at what prow needs.
+pub async fn check(config: Config) -> Findings {
+    let mut findings = Findings::default();
+    findings.folder("data", &config.data_dir);
+    findings.folder("logs", &config.log_dir);
+    store::examine(&config.data_dir, &mut findings).await;
+    bus::examine(&config.bus, &mut findings).await;
+    findings
 }
 
 /// Runs the control plane until the service stops.
@@ -65,7 +75,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         .await
         .map_err(unfit)?;
     life.spawn("webhooks worker", Policy::Essential, webhooks.tend(life.stopping()));
-    let intake = intake::Webhooks::new(&store, &kick, &metrics);
+    let intake = intake::Webhooks::new(&config, &store, &kick, &metrics);
     life.keep("webhooks", {
         let stopping = life.stopping();
         move || intake.clone().run(webhooks.slot(0), stopping.clone())

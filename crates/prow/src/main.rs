@@ -1,5 +1,5 @@
 //! The prow service.
 
 fn main() -> std::process::ExitCode {
-    chassis::launch(&prow::SERVICE, prow::configure, prow::run)
+    chassis::launch(&prow::SERVICE, prow::configure, prow::check, prow::run)
 }

@@ -3,6 +3,7 @@
 mod builds;
 mod outbox;
 
+use chassis::Findings;
 use sqlx::{
     SqlSafeStr as _, SqlitePool,
     migrate::{Migration, MigrationType, Migrator},
@@ -54,15 +55,63 @@ impl Store {
             .max_connections(1)
             .connect_with(options.clone())
             .await?;
-        let init = include_str!("../migrations/1-builds.sql").into_sql_str();
-        let migrations = vec![Migration::new(1, "builds".into(), MigrationType::Simple, init, false)];
-        Migrator::with_migrations(migrations).run(&writer).await?;
+        Migrator::with_migrations(migrations()).run(&writer).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options.read_only(true))
             .await?;
         Ok(Self { writer, readers })
     }
+}
+
+/// Looks at the database of a folder, without changing it.
+pub(crate) async fn examine(folder: &Path, findings: &mut Findings) {
+    let known = migrations().len();
+    let path = folder.join("prow.db");
+    if !path.exists() {
+        return findings.fine("database", "not there yet; it is made at the first start");
+    }
+    let options = SqliteConnectOptions::new()
+        .filename(&path)
+        .read_only(true)
+        .busy_timeout(BUSY);
+    let level = async {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options)
+            .await?;
+        sqlx::query_scalar::<_, i64>("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
+            .fetch_one(&pool)
+            .await
+    };
+    match level.await.map(|level| usize::try_from(level).unwrap_or_default()) {
+        Ok(level) if level > known => {
+            let text = format!("migration {level}, this program knows {known}: a newer one has used it");
+            findings.wrong("database", text, "start the newer program, or restore a backup");
+        }
+        Ok(level) if level < known => findings.fine(
+            "database",
+            format!("migration {level} of {known}; the next start does the rest"),
+        ),
+        Ok(level) => findings.fine("database", format!("migration {level} of {known}")),
+        Err(error) if error.to_string().contains("no such table") => findings.fine("database", "still empty"),
+        Err(error) => findings.wrong(
+            "database",
+            chassis::chain(&error),
+            "see whether it is prow's, and whole",
+        ),
+    }
+}
+
+/// Every step from an empty database to what this version needs.
+fn migrations() -> Vec<Migration> {
+    let step = |version, name: &'static str, text: &'static str| {
+        Migration::new(version, name.into(), MigrationType::Simple, text.into_sql_str(), false)
+    };
+    vec![
+        step(1, "builds", include_str!("../migrations/1-builds.sql")),
+        step(2, "sent", include_str!("../migrations/2-sent.sql")),
+    ]
 }
 
 #[cfg(test)]

@@ -14,6 +14,11 @@ pub(crate) fn fold(build: &Build, event: &BuildEvent) -> Option<Build> {
     if newer {
         (next.attempt, next.sequence) = (event.attempt, event.sequence);
     }
+    if event.attempt > 0 {
+        // Whoever has an event of an attempt has started, even if the event that says so is late.
+        let at = event.at.as_millis();
+        next.started_at = Some(next.started_at.map_or(at, |known| known.min(at)));
+    }
     let status = apply(&mut next, event)?;
     next.status = build.status.advance(status).ok()?;
     Some(next)
@@ -23,7 +28,6 @@ pub(crate) fn fold(build: &Build, event: &BuildEvent) -> Option<Build> {
 fn apply(build: &mut Build, event: &BuildEvent) -> Option<BuildStatus> {
     match &event.event {
         Happening::Started { .. } => {
-            build.started_at.get_or_insert(event.at.as_millis());
             build.reason = event.worker.as_ref().map(|worker| format!("runs on {worker}"));
             build.progress = 10;
             Some(BuildStatus::Building)
@@ -150,6 +154,15 @@ mod tests {
             }
             assert_eq!(build.status, BuildStatus::Ended(Terminal::Success), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn a_build_whose_first_event_is_late_has_started_all_the_same() {
+        let queued = Build::queued(message(), String::new());
+        let build = fold(&queued, &ended(1, 4, Terminal::Success)).unwrap();
+        assert_eq!(build.started_at, Some(5));
+        let never_ran = fold(&queued, &ended(0, 0, Terminal::Cancelled)).unwrap();
+        assert_eq!(never_ran.started_at, None);
     }
 
     #[test]

@@ -46,6 +46,7 @@ impl Events {
             let span = tracing::info_span!("fold", build.id = %event.build_id, attempt = event.attempt);
             trace::follow(&span, event.metadata.traceparent.as_deref());
             let recorded = self.record(event).instrument(span.clone()).await;
+            chassis::crash_point("prow.folded");
             settle(delivery, recorded).instrument(span).await;
         }
     }
@@ -87,6 +88,7 @@ impl Events {
         let notice = notice::about(&build, None, event.metadata.traceparent.clone());
         let intents: Vec<Intent> = notice.iter().map(Intent::notification).collect::<Result<_, _>>()?;
         self.store.adopt(build, &intents).await?;
+        chassis::crash_point("prow.adopted");
         self.store.build(event.build_id.as_str()).await
     }
 }

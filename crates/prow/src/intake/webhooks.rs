@@ -2,6 +2,7 @@
 
 use super::settle;
 use crate::{
+    Config,
     dispatcher::Kick,
     metrics::Metrics,
     notice,
@@ -20,16 +21,19 @@ pub(crate) struct Webhooks {
     store: Store,
     kick: Kick,
     metrics: Metrics,
+    /// The longest message that the list of builds takes, in bytes.
+    longest: usize,
 }
 
 // === impl Webhooks ===
 
 impl Webhooks {
-    pub(crate) fn new(store: &Store, kick: &Kick, metrics: &Metrics) -> Self {
+    pub(crate) fn new(config: &Config, store: &Store, kick: &Kick, metrics: &Metrics) -> Self {
         Self {
             store: store.clone(),
             kick: kick.clone(),
             metrics: metrics.clone(),
+            longest: config.builds.limits.message_bytes,
         }
     }
 
@@ -43,6 +47,7 @@ impl Webhooks {
             let span = tracing::info_span!("plan", delivery.id = %webhook.id, event = webhook.event);
             trace::follow(&span, webhook.metadata.traceparent.as_deref());
             let recorded = self.record(webhook).instrument(span.clone()).await;
+            chassis::crash_point("prow.planned");
             settle(delivery, recorded).instrument(span).await;
         }
     }
@@ -59,6 +64,15 @@ impl Webhooks {
             Decision::Build(mut message) => {
                 message.metadata_mut().traceparent.clone_from(&traceparent);
                 let payload = message.to_json().map_err(|error| Error::Corrupt(error.to_string()))?;
+                if payload.len() > self.longest {
+                    let reason = format!(
+                        "its build would be a message of {} bytes, which is too long",
+                        payload.len()
+                    );
+                    tracing::error!(reason, "a webhook leads to no build");
+                    self.metrics.webhook("ignored");
+                    return self.store.record(webhook, &reason, None).await.map(drop);
+                }
                 let build = Build::queued(*message, payload);
                 let mut intents = vec![Intent::build(&build.message, &build.payload)];
                 if let Some(notice) = notice::about(&build, None, traceparent) {

@@ -233,7 +233,7 @@ impl Store {
     pub(crate) async fn silent_builds(&self, since: i64, limit: u32) -> Result<Vec<Build>, Error> {
         let rows = sqlx::query(
             "SELECT * FROM builds b WHERE finished_at IS NULL AND updated_at < $1
-                 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.message_id = b.uid)
+                 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.message_id = b.uid AND o.sent_at IS NULL)
              ORDER BY updated_at LIMIT $2",
         )
         .bind(since)

@@ -65,9 +65,10 @@ impl Route {
 // === impl Store ===
 
 impl Store {
-    /// The oldest intents of a route.
+    /// The oldest intents of a route that were not sent yet.
     pub(crate) async fn intents(&self, route: Route, limit: u32) -> Result<Vec<Intent>, Error> {
-        let query = "SELECT id, message_id, priority, payload FROM outbox WHERE route = $1 ORDER BY id LIMIT $2";
+        let query = "SELECT id, message_id, priority, payload FROM outbox
+             WHERE route = $1 AND sent_at IS NULL ORDER BY id LIMIT $2";
         let rows = sqlx::query(query)
             .bind(route.word())
             .bind(limit)
@@ -86,11 +87,30 @@ impl Store {
         Ok(rows.iter().map(intent).collect())
     }
 
-    /// Forgets intents that were carried out.
-    pub(crate) async fn carried_out(&self, ids: &[i64]) -> Result<(), Error> {
+    /// Says that intents were sent.
+    pub(crate) async fn sent(&self, ids: &[i64]) -> Result<(), Error> {
         let ids = serde_json::to_string(ids).unwrap_or_default();
-        sqlx::query("DELETE FROM outbox WHERE id IN (SELECT value FROM json_each($1))")
+        sqlx::query("UPDATE outbox SET sent_at = $2 WHERE id IN (SELECT value FROM json_each($1))")
             .bind(ids)
+            .bind(clock::now_ms())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// Asks for everything that was sent of late to be sent again, but for builds that have ended; how many
+    /// intents that is.
+    pub(crate) async fn send_again(&self) -> Result<u64, Error> {
+        let query = "UPDATE outbox SET sent_at = NULL WHERE sent_at IS NOT NULL AND NOT EXISTS (
+             SELECT 1 FROM builds b WHERE route = 'builds' AND b.uid = message_id AND b.finished_at IS NOT NULL)";
+        let again = sqlx::query(query).execute(&self.writer).await?;
+        Ok(again.rows_affected())
+    }
+
+    /// Forgets intents that were sent before then.
+    pub(crate) async fn forget_sent(&self, before: i64) -> Result<(), Error> {
+        sqlx::query("DELETE FROM outbox WHERE sent_at < $1")
+            .bind(before)
             .execute(&self.writer)
             .await?;
         Ok(())

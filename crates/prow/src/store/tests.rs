@@ -97,8 +97,17 @@ async fn intents_stay_until_they_are_carried_out() {
         (carried[0].message_id.as_str(), carried[0].payload.as_str()),
         ("b", build().payload.as_str())
     );
-    lab.store.carried_out(&[carried[0].id]).await.unwrap();
+    lab.store.sent(&[carried[0].id]).await.unwrap();
     assert_eq!(lab.intents().await, (0, 1));
+    // Redis may have lost it, so it is kept for a while and can be sent again.
+    assert_eq!(lab.store.send_again().await.unwrap(), 1);
+    assert_eq!(lab.intents().await, (1, 1));
+    lab.store.sent(&[carried[0].id]).await.unwrap();
+    lab.store.forget_sent(bus::clock::now_ms() + 1).await.unwrap();
+    assert_eq!(
+        (lab.store.send_again().await.unwrap(), lab.intents().await),
+        (0, (0, 1))
+    );
 }
 
 #[tokio::test]
@@ -131,7 +140,7 @@ async fn only_builds_that_should_be_in_redis_are_looked_for_there() {
         "it is about to be queued"
     );
     let intents = lab.store.intents(Route::Builds, 10).await.unwrap();
-    lab.store.carried_out(&[intents[0].id]).await.unwrap();
+    lab.store.sent(&[intents[0].id]).await.unwrap();
     assert_eq!(lab.store.silent_builds(soon, 10).await.unwrap().len(), 1);
     assert_eq!(
         lab.store.silent_builds(0, 10).await.unwrap().len(),
