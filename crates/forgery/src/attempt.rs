@@ -4,7 +4,7 @@ use crate::{
     Config,
     config::Registry,
     context::Context,
-    engine::{Build, Engine},
+    engine::{self, Build, Engine},
     failure::{BuildFailure, Kind},
     git::Checkout,
     image::{self, Names},
@@ -13,16 +13,18 @@ use crate::{
     report::Report,
     workspace::Workspaces,
 };
-use bus::Bus;
+use bus::{Bus, Delivery};
 use contract::{BuildQueueMessage, BuildType, CommitHash, Happening, Image, Stage, StageTime, Strategy};
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 use tokio::time::Instant;
 
 /// What every attempt works with.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) engine: Engine,
-    pub(crate) workspaces: Workspaces,
+    pub(crate) workspaces: Arc<Workspaces>,
+    /// Whose images and containers these are, on an engine that others may use too.
+    pub(crate) installation: String,
     pub(crate) bus: Bus,
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,
@@ -31,10 +33,20 @@ pub(crate) struct Bench {
 /// An attempt under way.
 pub(crate) struct Attempt<'a> {
     pub(crate) bench: &'a Bench,
+    pub(crate) delivery: &'a Delivery<BuildQueueMessage>,
     pub(crate) message: &'a BuildQueueMessage,
     pub(crate) log: Log,
     pub(crate) report: &'a mut Report,
     pub(crate) times: &'a mut Vec<StageTime>,
+}
+
+// === impl Bench ===
+
+impl Bench {
+    /// What the image of an attempt is called on the engine.
+    pub(crate) fn local(&self, delivery: &Delivery<BuildQueueMessage>) -> String {
+        image::local(&self.installation, &delivery.message().id, delivery.attempt())
+    }
 }
 
 // === impl Attempt ===
@@ -42,6 +54,12 @@ pub(crate) struct Attempt<'a> {
 impl Attempt<'_> {
     /// Checks out, builds, pushes. Dropping the future stops whatever runs.
     pub(crate) async fn run(mut self) -> Result<Image, BuildFailure> {
+        #[cfg(feature = "rehearsal")]
+        if let Some(play) = crate::rehearsal::Play::of(&self.bench.config, self.delivery) {
+            let workspace = self.bench.workspaces.make();
+            let workspace = workspace.map_err(|error| internal("cannot make a workspace", &error))?;
+            return play.run(self.delivery, &self.log, workspace).await;
+        }
         let registry = self.check()?;
         let workspace = self
             .bench
@@ -64,19 +82,33 @@ impl Attempt<'_> {
             credentials: self.bench.config.credentials.clone(),
         };
         let commit = commit.run().await?;
+        chassis::crash_point("forgery.cloned");
         self.leave(Stage::Cloning, begun, 20);
 
         let begun = self.enter(Stage::Preparing);
         let context = Context::find(&worktree, self.message)?;
-        let names = image::names(self.message, registry.as_ref().map(|registry| registry.prefix.as_str()));
+        let local = self.bench.local(self.delivery);
+        let names = image::names(
+            self.message,
+            local,
+            registry.as_ref().map(|registry| registry.prefix.as_str()),
+        );
         self.leave(Stage::Preparing, begun, 30);
 
         let begun = self.enter(Stage::Building);
         let build = self.build(context, &names, &commit, registry.clone());
         let log = self.log.clone();
         let built = self.bench.engine.build(build, |line| log.line(line)).await?;
+        chassis::crash_point("forgery.built");
         self.leave(Stage::Building, begun, 90);
 
+        if !self.delivery.is_ours().await {
+            // Whoever has it now may have pushed already; what they reported must stay true.
+            return Err(BuildFailure::new(
+                Kind::Internal,
+                "another worker has taken the build over",
+            ));
+        }
         let Some(registry) = registry else {
             for tag in &names.tags {
                 self.bench.engine.tag(&names.local, &names.repository, tag).await?;
@@ -135,7 +167,8 @@ impl Attempt<'_> {
         let message = self.message;
         let created = message.created_at.as_ref().map(ToString::to_string);
         let labels = [
-            ("forge.build", Some(message.id.to_string())),
+            (engine::BUILD, Some(message.id.to_string())),
+            (engine::INSTALLATION, Some(self.bench.installation.clone())),
             ("forge.project", Some(message.project_name.to_string())),
             ("org.opencontainers.image.source", Some(message.source.to_string())),
             ("org.opencontainers.image.revision", Some(commit.to_string())),
@@ -155,17 +188,18 @@ impl Attempt<'_> {
     }
 
     async fn push(&self, names: &Names, registry: &Registry) -> Result<String, BuildFailure> {
-        let engine = &self.bench.engine;
+        let docker = &self.bench.engine;
         let mut digest = String::new();
         for tag in &names.tags {
-            engine.tag(&names.local, &names.repository, tag).await?;
-            let pushed = engine.push(&names.repository, tag, Some(registry)).await?;
+            docker.tag(&names.local, &names.repository, tag).await?;
+            let pushed = docker.push(&names.repository, tag, Some(registry)).await?;
             self.log.say(format!("pushed {}:{tag} as {pushed}", names.repository));
+            chassis::crash_point("forgery.pushed");
             digest = pushed;
         }
         if !self.bench.config.keep_images {
             for tag in &names.tags {
-                engine.untag(&format!("{}:{tag}", names.repository)).await;
+                docker.untag(&format!("{}:{tag}", names.repository)).await;
             }
         }
         Ok(digest)
@@ -189,7 +223,7 @@ fn host(prefix: &str) -> &str {
     prefix.split('/').next().unwrap_or(prefix)
 }
 
-fn internal(what: &str, error: &std::io::Error) -> BuildFailure {
+pub(crate) fn internal(what: &str, error: &std::io::Error) -> BuildFailure {
     let full = error.kind() == std::io::ErrorKind::StorageFull;
     BuildFailure::new(
         if full { Kind::DiskFull } else { Kind::Internal },

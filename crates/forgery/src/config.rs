@@ -7,7 +7,7 @@ use contract::{BuildEvent, BuildQueueMessage, Scheme, route, route::List};
 use std::{path::PathBuf, time::Duration};
 
 /// Forgery's configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) slots: usize,
     pub(crate) work_dir: PathBuf,
@@ -20,6 +20,9 @@ pub struct Config {
     pub(crate) builds: List<BuildQueueMessage>,
     pub(crate) events: List<BuildEvent>,
     pub(crate) cancel_channel: String,
+    /// Where rehearsals leave their traces; without it there are none.
+    #[cfg(feature = "rehearsal")]
+    pub(crate) rehearsal: Option<PathBuf>,
 }
 
 /// Where images are pushed.
@@ -80,9 +83,30 @@ const CANCEL: Setting = Setting::new("redis.cancel_channel_name", "Channel of ca
     .env(&["REDIS_CANCEL_CHANNEL_NAME"])
     .default(route::CANCEL);
 
+#[cfg(feature = "rehearsal")]
+const REHEARSAL: Setting = Setting::new(
+    "rehearsal.dir",
+    "Folder of builds that are only rehearsed; for the chaos harness",
+)
+.env(&["FORGERY_REHEARSAL_DIR"]);
+
 /// Forgery's own settings.
 pub(crate) const SETTINGS: &[Setting] = &[
-    SLOTS, WORK_DIR, TIMEOUT, REGISTRY, USER, PASSWORD, KEEP, HTTP, FILE, GIT, GITHUB, BUILDS, CANCEL,
+    SLOTS,
+    WORK_DIR,
+    TIMEOUT,
+    REGISTRY,
+    USER,
+    PASSWORD,
+    KEEP,
+    HTTP,
+    FILE,
+    GIT,
+    GITHUB,
+    BUILDS,
+    CANCEL,
+    #[cfg(feature = "rehearsal")]
+    REHEARSAL,
 ];
 
 const LONGEST_TIMEOUT: Duration = Duration::from_hours(24);
@@ -126,6 +150,8 @@ impl Config {
             credentials: credentials?,
             cancel_channel: cancel_channel?,
             slots: slots?,
+            #[cfg(feature = "rehearsal")]
+            rehearsal: values.optional(&REHEARSAL),
             registry,
             bus,
             builds,

@@ -13,16 +13,24 @@ use bollard::{
     errors::Error,
     models::BuildInfoAux,
     query_parameters::{
-        BuildImageOptionsBuilder, BuilderVersion, ListContainersOptionsBuilder, PushImageOptionsBuilder,
-        RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
+        BuildImageOptionsBuilder, BuilderVersion, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
+        PushImageOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
     },
 };
+use chassis::Findings;
 use contract::LogLine;
 use futures_util::{StreamExt as _, stream};
 use std::{collections::HashMap, time::Duration};
 
 /// The longest until the engine begins to answer; a build's upload counts towards it.
 const PATIENCE: Duration = Duration::from_hours(1);
+
+/// The longest the engine may take when it is only looked at.
+const CHECK_PATIENCE: Duration = Duration::from_secs(10);
+/// Label that says which build something belongs to.
+pub(crate) const BUILD: &str = "forge.build";
+/// Label that says which installation of Forge something belongs to.
+pub(crate) const INSTALLATION: &str = "forge.installation";
 
 /// A connection to the engine; cheap to clone.
 #[derive(Clone, Debug)]
@@ -146,31 +154,65 @@ impl Engine {
         }
     }
 
-    /// Ends every container that is labelled with a build; how many are left.
-    pub(crate) async fn sweep(&self, build: &str) -> Result<usize, BuildFailure> {
-        let filters = HashMap::from([("label", vec![format!("forge.build={build}")])]);
+    /// Ends every container that is labelled with a build of an installation; how many are left.
+    pub(crate) async fn sweep(&self, installation: &str, build: &str) -> Result<usize, BuildFailure> {
+        for (container, of) in self.containers(installation).await? {
+            if of == build {
+                self.remove(&container).await?;
+            }
+        }
+        let left = self.containers(installation).await?;
+        Ok(left.iter().filter(|(_, of)| of == build).count())
+    }
+
+    /// Every container of an installation's builds, with the build it belongs to.
+    pub(crate) async fn containers(&self, installation: &str) -> Result<Vec<(String, String)>, BuildFailure> {
+        let filters = HashMap::from([(
+            "label",
+            vec![format!("{INSTALLATION}={installation}"), BUILD.to_owned()],
+        )]);
         let list = ListContainersOptionsBuilder::default()
             .all(true)
             .filters(&filters)
             .build();
-        let found = self
-            .docker
-            .list_containers(Some(list.clone()))
-            .await
-            .map_err(|error| unavailable(&error))?;
-        for id in found.into_iter().filter_map(|container| container.id) {
-            let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-            self.docker
-                .remove_container(&id, Some(options))
-                .await
-                .map_err(|error| unavailable(&error))?;
+        let found = self.docker.list_containers(Some(list)).await;
+        let found = found.map_err(|error| unavailable(&error))?;
+        let owned = |container: bollard::models::ContainerSummary| {
+            let build = container.labels.unwrap_or_default().remove(BUILD)?;
+            Some((container.id?, build))
+        };
+        Ok(found.into_iter().filter_map(owned).collect())
+    }
+
+    /// Ends a container and removes it with its volumes.
+    pub(crate) async fn remove(&self, container: &str) -> Result<(), BuildFailure> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        match self.docker.remove_container(container, Some(options)).await {
+            // 404: gone already; 409: somebody else is removing it.
+            Ok(())
+            | Err(Error::DockerResponseServerError {
+                status_code: 404 | 409, ..
+            }) => Ok(()),
+            Err(error) => Err(unavailable(&error)),
         }
-        Ok(self
-            .docker
-            .list_containers(Some(list))
-            .await
-            .map_err(|error| unavailable(&error))?
-            .len())
+    }
+
+    /// The tags in a repository of this engine, each with the build its image is labelled with.
+    pub(crate) async fn local_tags(&self, repository: &str) -> Result<Vec<(String, String)>, BuildFailure> {
+        let filters = HashMap::from([("reference", vec![repository.to_owned()])]);
+        let list = ListImagesOptionsBuilder::default().filters(&filters).build();
+        let found = self.docker.list_images(Some(list)).await;
+        let found = found.map_err(|error| unavailable(&error))?;
+        let mut tags = Vec::new();
+        for image in found {
+            let build = image.labels.get(BUILD).cloned().unwrap_or_default();
+            let local = image
+                .repo_tags
+                .iter()
+                .filter_map(|name| name.strip_prefix(repository)?.strip_prefix(':'));
+            tags.extend(local.map(|tag| (tag.to_owned(), build.clone())));
+        }
+        Ok(tags)
     }
 
     async fn inspect(&self, reference: &str) -> Result<Built, BuildFailure> {
@@ -184,6 +226,28 @@ impl Engine {
             id: image.id.unwrap_or_default(),
             size,
         })
+    }
+}
+
+/// Looks at the engine.
+pub(crate) async fn examine(findings: &mut Findings) {
+    let cure = "start it, let this user use its socket, or set DOCKER_HOST";
+    let version = async {
+        let engine = Engine::connect().await?;
+        engine.docker.version().await
+    };
+    let Ok(version) = tokio::time::timeout(CHECK_PATIENCE, version).await else {
+        return findings.wrong("engine", "it does not answer", cure);
+    };
+    match version {
+        Err(error) => findings.wrong("engine", chassis::chain(&error), cure),
+        Ok(version) => {
+            let text = |value: Option<String>| value.unwrap_or_else(|| "?".to_owned());
+            findings.fine(
+                "engine",
+                format!("{}, API {}", text(version.version), text(version.api_version)),
+            );
+        }
     }
 }
 
@@ -230,10 +294,9 @@ fn build_failure(error: &Error, progress: &Progress) -> BuildFailure {
         None => format!("{step} failed: {reason}"),
     };
     BuildFailure {
-        kind: Kind::BuildFailed,
-        message,
         step: Some(step.to_owned()),
         exit_code,
+        ..BuildFailure::new(Kind::BuildFailed, message)
     }
 }
 

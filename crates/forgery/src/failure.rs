@@ -35,6 +35,9 @@ pub(crate) enum Kind {
     Internal,
 }
 
+/// The longest message of a failure, in bytes: it must fit every message that carries it.
+const LONGEST: usize = 4 * 1024;
+
 /// A failed build.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -83,7 +86,7 @@ impl BuildFailure {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             kind,
-            message: message.into(),
+            message: cut(message.into()),
             step: None,
             exit_code: None,
         }
@@ -95,5 +98,26 @@ impl BuildFailure {
         failure.step.clone_from(&self.step);
         failure.exit_code = self.exit_code;
         failure
+    }
+}
+
+/// Keeps the beginning, which says what failed, and says that it was cut.
+fn cut(mut message: String) -> String {
+    if message.len() > LONGEST {
+        message.truncate(message.floor_char_boundary(LONGEST));
+        message.push('…');
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let failure = BuildFailure::new(Kind::BuildFailed, "é".repeat(LONGEST));
+        assert!(failure.message.len() <= LONGEST + 3 && failure.message.ends_with("é…"));
+        assert_eq!(BuildFailure::new(Kind::BuildFailed, "short").message, "short");
     }
 }

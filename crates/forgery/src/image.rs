@@ -19,7 +19,7 @@ const LOCAL: &str = "forge-build";
 const LONGEST_TAG: usize = 128;
 
 /// Names the image of a build; `prefix` is the registry, if it is to be pushed.
-pub(crate) fn names(message: &BuildQueueMessage, prefix: Option<&str>) -> Names {
+pub(crate) fn names(message: &BuildQueueMessage, local: String, prefix: Option<&str>) -> Names {
     let name = message.image.as_ref().unwrap_or(&message.project_name).as_str();
     let parts = name.split('/').map(component).collect::<Vec<_>>().join("/");
     let repository = match prefix {
@@ -32,13 +32,27 @@ pub(crate) fn names(message: &BuildQueueMessage, prefix: Option<&str>) -> Names 
     Names {
         repository,
         tags,
-        local: local(&message.id),
+        local,
     }
 }
 
-/// The name of a build's image on the engine, until it gets its own.
-pub(crate) fn local(build: &BuildId) -> String {
-    format!("{LOCAL}:{}", tag(build.as_str()))
+/// Where an installation's images are on the engine, until they get their own names.
+pub(crate) fn local_repository(installation: &str) -> String {
+    format!("{LOCAL}/{installation}")
+}
+
+/// The name of an attempt's image there.
+pub(crate) fn local(installation: &str, build: &BuildId, attempt: u32) -> String {
+    format!(
+        "{}:{}",
+        local_repository(installation),
+        tag(&format!("{attempt}-{build}"))
+    )
+}
+
+/// Which attempt a tag of that repository belongs to.
+pub(crate) fn attempt_of(local_tag: &str) -> Option<u32> {
+    local_tag.split_once('-')?.0.parse().ok()
 }
 
 impl Names {
@@ -113,7 +127,7 @@ mod tests {
                 Strategy::Local,
             );
             message.branch = Some(branch);
-            let names = names(&message, prefix);
+            let names = names(&message, String::new(), prefix);
             assert_eq!(format!("{} [{}]", names.repository, names.tags.join(" ")), expected);
         }
     }

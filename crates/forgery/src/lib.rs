@@ -12,12 +12,16 @@ mod image;
 mod logs;
 mod metrics;
 mod progress;
+mod reconciler;
+mod registry;
+#[cfg(feature = "rehearsal")]
+mod rehearsal;
 mod report;
 mod slot;
 mod workspace;
 
 use bus::Bus;
-use chassis::{Failure, Life, Policy, Service};
+use chassis::{Failure, Findings, Life, Policy, Service};
 use contract::{BuildEvent, BuildQueueMessage, Failure as BuildFailure, Happening, Message as _, Terminal};
 use std::sync::Arc;
 
@@ -37,6 +41,23 @@ pub fn configure(values: &mut chassis::Values) -> Option<Config> {
     Config::read(values)
 }
 
+/// Looks at what forgery needs.
+pub async fn check(config: Config) -> Findings {
+    let mut findings = Findings::default();
+    findings.folder("work folder", &config.work_dir);
+    engine::examine(&mut findings).await;
+    match &config.registry {
+        Some(registry) => registry::examine(registry, &mut findings).await,
+        None => findings.doubtful(
+            "registry",
+            "there is none: builds that push fail",
+            "set registry.prefix (REGISTRY)",
+        ),
+    }
+    bus::examine(&config.bus, &mut findings).await;
+    findings
+}
+
 /// Builds until the service stops.
 ///
 /// # Errors
@@ -51,6 +72,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let bus = Bus::start(config.bus.clone()).map_err(unfit)?;
     bus.ready().await.map_err(unfit)?;
 
+    let installation = bus.holders(&config.builds).installation().await.map_err(unfit)?;
     let worker = bus
         .worker(&config.builds, "forgery", config.slots, lost)
         .await
@@ -65,10 +87,15 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let slots = config.slots;
     let bench = Arc::new(attempt::Bench {
         engine,
-        workspaces,
+        workspaces: Arc::new(workspaces),
+        installation,
         bus,
         config,
         metrics,
+    });
+    life.keep("reconciler", {
+        let (reconciler, stopping) = (reconciler::Reconciler::new(&bench, &worker), life.stopping());
+        move || reconciler.clone().run(stopping.clone())
     });
     for n in 0..slots {
         let (worker, bench, its_life) = (Arc::clone(&worker), Arc::clone(&bench), life.clone());

@@ -2,11 +2,18 @@
 
 use bus::{Appended, LogWriter};
 use contract::{LogChunk, LogLine, Stage, Stream};
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 /// Lines that may wait for the sender.
-const WAITING_LINES: usize = 10_000;
+const WAITING_LINES: usize = 1_000;
 /// Bytes that may wait for Redis; past it the oldest are cut, so that the end is never missing.
 const WAITING_BYTES: usize = 1024 * 1024;
 /// A batch is sent when it has this many bytes…
@@ -24,6 +31,8 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
     lines: mpsc::Sender<LogLine>,
+    /// How many could not be taken in.
+    refused: Arc<AtomicU64>,
     stage: Stage,
 }
 
@@ -40,6 +49,7 @@ struct Sender {
     waiting: VecDeque<LogLine>,
     bytes: usize,
     cut: u64,
+    refused: Arc<AtomicU64>,
     /// Nothing is sent before: Redis is away, or nobody stores the log.
     not_before: Instant,
 }
@@ -47,7 +57,9 @@ struct Sender {
 /// Opens the log of an attempt.
 pub(crate) fn open(writer: LogWriter, attempt: u32) -> (Log, LogTask) {
     let (lines, receiver) = mpsc::channel(WAITING_LINES);
+    let refused = Arc::new(AtomicU64::new(0));
     let sender = Sender {
+        refused: Arc::clone(&refused),
         writer,
         attempt,
         n: 0,
@@ -60,6 +72,7 @@ pub(crate) fn open(writer: LogWriter, attempt: u32) -> (Log, LogTask) {
     (
         Log {
             lines,
+            refused,
             stage: Stage::Cloning,
         },
         LogTask { task },
@@ -81,6 +94,7 @@ impl Log {
     pub(crate) fn at(&self, stage: Stage) -> Self {
         Self {
             lines: self.lines.clone(),
+            refused: Arc::clone(&self.refused),
             stage,
         }
     }
@@ -97,10 +111,10 @@ impl Log {
         });
     }
 
-    /// A line of the build. When the sender cannot keep up with ten thousand lines, it is cut.
+    /// A line of the build. When the sender cannot keep up, it is cut, and counted.
     pub(crate) fn line(&self, line: LogLine) {
         if self.lines.try_send(line).is_err() {
-            tracing::debug!("a log line was cut");
+            self.refused.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -166,6 +180,7 @@ impl Sender {
         let Some(first) = self.waiting.front().cloned() else {
             return;
         };
+        self.cut += self.refused.swap(0, Ordering::Relaxed);
         let mut lines = Vec::new();
         if self.cut > 0 {
             let text = format!(

@@ -1,5 +1,5 @@
 //! The forgery service.
 
 fn main() -> std::process::ExitCode {
-    chassis::launch(&forgery::SERVICE, forgery::configure, forgery::run)
+    chassis::launch(&forgery::SERVICE, forgery::configure, forgery::check, forgery::run)
 }

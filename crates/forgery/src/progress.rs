@@ -77,6 +77,7 @@ impl Progress {
         let mut rest = bytes.as_slice();
         while let Some(end) = rest
             .iter()
+            .take(LONGEST_LINE + 1)
             .position(|b| *b == b'\n')
             .or_else(|| (rest.len() > LONGEST_LINE).then_some(LONGEST_LINE))
         {
@@ -148,9 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_is_split() {
+    fn a_line_that_is_too_long_is_split_whether_it_ends_or_not() {
         let mut progress = Progress::default();
         let lines = progress.lines(&log(&vec![b'x'; 150_000]), 0);
+        assert_eq!(progress.lines(&log(b"\n"), 0).len(), 1, "the rest");
+        let mut ended = vec![b'x'; 4 * LONGEST_LINE];
+        ended.push(b'\n');
+        assert_eq!(progress.lines(&log(&ended), 0).len(), 4);
         assert!(
             lines.len() == 4 && lines.iter().all(|line| line.text.len() == LONGEST_LINE),
             "{}",

@@ -3,7 +3,7 @@
 use crate::{
     attempt::{Attempt, Bench},
     failure::{BuildFailure, Kind},
-    image, logs,
+    logs,
     report::Report,
 };
 use bus::{Delivery, LastWords, Settled, Slot, Stop, Worker};
@@ -75,6 +75,7 @@ impl Taking {
     }
 
     async fn work(&self, delivery: Delivery<BuildQueueMessage>) {
+        chassis::crash_point("forgery.claimed");
         let begun = Instant::now();
         let message = delivery.message();
         let mut report = self.report(&delivery);
@@ -89,17 +90,22 @@ impl Taking {
         let mut times = Vec::new();
         let attempt = Attempt {
             bench: &self.bench,
+            delivery: &delivery,
             message,
             log: log.clone(),
             report: &mut report,
             times: &mut times,
         };
         let end = self.supervise(Box::pin(attempt.run()), message, delivery.stop()).await;
-        self.clean(message).await;
+        chassis::crash_point("forgery.done");
+        let lost = matches!(end, End::Stopped(Stop::Lost));
+        self.clean(&delivery, lost).await;
+        chassis::crash_point("forgery.cleaned");
         let stage = times.last().map_or(Stage::Cloning, |time| time.stage);
         log.at(stage).say(end.sentence());
         drop(log);
         log_task.end().await;
+        chassis::crash_point("forgery.logged");
         self.bench.metrics.running.dec();
         self.bench.metrics.count(end.word(), begun.elapsed().as_secs_f64());
         tracing::info!(
@@ -138,12 +144,16 @@ impl Taking {
     }
 
     /// Ends whatever is labelled with the build and sees that it is gone, before anything is reported.
-    async fn clean(&self, message: &BuildQueueMessage) {
-        let name = image::local(&message.id);
+    async fn clean(&self, delivery: &Delivery<BuildQueueMessage>, lost: bool) {
+        let name = self.bench.local(delivery);
+        let id = &delivery.message().id;
         tokio::time::timeout(SWEEP, self.bench.engine.untag(&name)).await.ok(); // What stays is only a name.
+        if lost {
+            return; // What is labelled with the build may be its next attempt's; what is ours is found by the reconciler.
+        }
         let swept = async {
             loop {
-                match self.bench.engine.sweep(message.id.as_str()).await {
+                match self.bench.engine.sweep(&self.bench.installation, id.as_str()).await {
                     Ok(0) => return,
                     Ok(left) => tracing::warn!(left, "containers of an ended build are left"),
                     Err(error) => tracing::warn!(%error, "cannot tell whether containers of the build are left"),
@@ -221,12 +231,13 @@ async fn settle(delivery: Delivery<BuildQueueMessage>, report: Report, end: End,
             let failure = Failure::new(terminal.as_str(), format!("{terminal} while it was running"));
             ended(delivery, report, terminal, failure, stages).await
         }
-        End::Stopped(Stop::Lost) => return,
+        End::Stopped(Stop::Lost) => return report.abandon(),
         End::GraceRanOut => {
             let event = report.last(Happening::Released).await;
             delivery.release(&event).await
         }
     };
+    chassis::crash_point("forgery.settled");
     match settled {
         Ok(Settled::Ended(_) | Settled::Again) => {}
         Ok(Settled::Stale(state)) => tracing::warn!(build.id = %id, state, "the build was not ours any more"),

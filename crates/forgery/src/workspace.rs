@@ -24,21 +24,23 @@ impl Workspaces {
     /// Makes this process's folder, and removes those whose owners are dead.
     pub(crate) fn open(work_dir: &Path) -> io::Result<Self> {
         fs::create_dir_all(work_dir)?;
-        for entry in fs::read_dir(work_dir)? {
-            let path = entry?.path();
-            let ours = path
-                .file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
-            if ours && is_abandoned(&path) {
-                tracing::info!(folder = %path.display(), "removing what a dead process left");
-                fs::remove_dir_all(&path)?;
-            }
-        }
-        let folder = work_dir.join(format!("{PREFIX}{}", uuid::Uuid::new_v4().simple()));
-        fs::create_dir(&folder)?;
-        let lock = File::create(folder.join(LOCK))?;
+        sweep(work_dir)?;
+        // Locked before anybody can take it for one that a dead process left.
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let (young, folder) = (
+            work_dir.join(format!(".{name}")),
+            work_dir.join(format!("{PREFIX}{name}")),
+        );
+        fs::create_dir(&young)?;
+        let lock = File::create(young.join(LOCK))?;
         lock.try_lock().map_err(io::Error::other)?;
+        fs::rename(young, &folder)?;
         Ok(Self { folder, _lock: lock })
+    }
+
+    /// Removes the folders beside ours whose owners are dead.
+    pub(crate) fn sweep(&self) -> io::Result<()> {
+        self.folder.parent().map_or(Ok(()), sweep)
     }
 
     /// A new, empty folder that is removed when dropped.
@@ -51,6 +53,23 @@ impl Drop for Workspaces {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.folder).ok(); // What cannot be removed now is swept at the next start.
     }
+}
+
+fn sweep(work_dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(work_dir)? {
+        let path = entry?.path();
+        let ours = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+        if ours && is_abandoned(&path) {
+            tracing::info!(folder = %path.display(), "removing what a dead process left");
+            match fs::remove_dir_all(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {} // Another forgery was faster.
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A folder whose lock is free. One without a lock file is just being made, or empty anyway.
