@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::{path::PathBuf, process::Command, time::Duration};
 use tempfile::TempDir;
-use testkit::{Git, Hook, Process, Redis, Registry, Repo, Sink, binary, free_port, within};
+use testkit::{Git, Hook, Process, Registry, Repo, Server, Sink, Topology, binary, free_port, within};
 
 /// The secret of webhooks.
 pub const WEBHOOK_SECRET: &str = "webhook-s3cret";
@@ -22,7 +22,7 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 #[derive(Debug)]
 pub struct Forge {
     /// The redis.
-    pub redis: Redis,
+    pub redis: Server,
     /// The git.
     pub git: Git,
     /// The registry.
@@ -38,6 +38,8 @@ pub struct Forge {
     /// The notifier.
     pub notifier: Process,
     more: Vec<(String, String)>,
+    /// A service that is started to die, and where.
+    doom: Option<(String, String)>,
     gateway_port: u16,
     prow_port: u16,
     folder: TempDir,
@@ -52,8 +54,13 @@ impl Forge {
 
     /// Everything, with so many forgeries, and more variables for every service.
     pub async fn start_with(forgeries: usize, more: &[(&str, &str)]) -> Self {
+        Self::start_on(Topology::wanted(), forgeries, more).await
+    }
+
+    /// The same with a Redis of this topology.
+    pub async fn start_on(topology: Topology, forgeries: usize, more: &[(&str, &str)]) -> Self {
         testkit::crypto();
-        let redis = Redis::start();
+        let redis = Server::start(topology);
         let git = Git::start(GIT_TOKEN).await;
         let registry = Registry::start().await;
         let sink = Sink::start(SINK_SECRET).await;
@@ -71,6 +78,7 @@ impl Forge {
             registry,
             sink,
             more,
+            doom: None,
             gateway_port,
             prow_port,
             folder,
@@ -139,6 +147,48 @@ impl Forge {
         self.forgeries.push(process);
     }
 
+    /// Starts a service anew that dies when it gets to a crash point for the first time.
+    pub async fn start_doomed(&mut self, service: &str, point: &str) {
+        self.doom = Some((service.to_owned(), format!("{point}=1*return")));
+        self.start_again(service);
+        self.doom = None;
+        self.wait_until_ready().await;
+    }
+
+    /// Waits until a service has died at its crash point, and starts it anew.
+    pub async fn bury_and_revive(&mut self, service: &str) {
+        let process = self.process(service);
+        within(PATIENCE, &format!("{service} dies"), async || {
+            (!process.is_running()).then_some(())
+        })
+        .await;
+        assert!(process.log().contains("as FAILPOINTS says"), "{}", process.log());
+        self.start_again(service);
+    }
+
+    /// Starts a service again, whether it runs or not.
+    pub fn start_again(&mut self, service: &str) {
+        self.process(service).kill();
+        match service {
+            "gateway" => self.start_gateway(),
+            "prow" => self.start_prow(),
+            "notifier" => self.start_notifier(),
+            _ => {
+                self.forgeries.clear();
+                self.add_forgery();
+            }
+        }
+    }
+
+    fn process(&mut self, service: &str) -> &mut Process {
+        match service {
+            "gateway" => &mut self.gateway,
+            "prow" => &mut self.prow,
+            "notifier" => &mut self.notifier,
+            _ => &mut self.forgeries[0],
+        }
+    }
+
     /// Base URL of the gateway.
     pub fn gateway_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.gateway_port)
@@ -152,6 +202,17 @@ impl Forge {
         // No step of one test may be found in the engine's cache by another, or by the next run.
         let dockerfile = dockerfile.replacen("FROM busybox\n", &format!("FROM busybox\nENV UNIQUE={unique}\n"), 1);
         self.git.repo(&format!("e2e/{unique}"), &[("Dockerfile", &dockerfile)])
+    }
+
+    /// Sends the same as often as it takes to get an answer, as git forges do.
+    pub async fn push_until_answered(&self, repo: &Repo) {
+        let hook = Hook::push(repo, WEBHOOK_SECRET);
+        let url = format!("{}/webhook/github", self.gateway_url());
+        within(PATIENCE, "an answer", async || {
+            let answer = hook.request(&self.http, &url).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
     }
 
     /// Sends the push webhook of a repository's newest commit, which must be accepted.
@@ -283,13 +344,17 @@ impl Forge {
         let mut command = Command::new(binary(name));
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
         command.envs([
-            ("REDIS_URL", self.redis.url()),
+            ("REDIS_URL", self.redis.url().to_owned()),
             ("ADMIN_LISTEN", format!("127.0.0.1:{}", free_port())),
         ]);
         command.envs([("LOG_LEVEL", "info,bus=debug"), ("GRACE_SECONDS", "20")]);
         command
+            .envs(self.redis.variables())
             .envs(own.iter().copied())
             .envs(self.more.iter().map(|(k, v)| (k, v)));
+        if let Some((_, points)) = self.doom.as_ref().filter(|(doomed, _)| doomed == name) {
+            command.env("FAILPOINTS", points);
+        }
         let log = PathBuf::from(self.path(&format!("{name}-{}.log", free_port())));
         Process::start(&mut command, &log)
     }

@@ -6,24 +6,31 @@
     clippy::missing_panics_doc,
     clippy::disallowed_types,
     clippy::disallowed_methods,
+    clippy::indexing_slicing,
     reason = "development only: a part that cannot start must fail the test, loudly"
 )]
 
+mod cluster;
 mod eventually;
 mod git;
 mod github;
 mod process;
 mod redis;
 mod registry;
+mod sentinel;
 mod sink;
+mod topology;
 
+pub use cluster::Cluster;
 pub use eventually::{eventually, within};
 pub use git::{Git, Repo};
 pub use github::{Hook, push_body};
 pub use process::{Process, binary, free_port};
 pub use redis::Redis;
 pub use registry::Registry;
+pub use sentinel::Sentinel;
 pub use sink::{Received, Sink};
+pub use topology::{ACL, Server, Topology};
 
 /// The TLS provider that HTTP clients need; harmless to call again.
 pub fn crypto() {

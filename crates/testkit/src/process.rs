@@ -68,6 +68,11 @@ impl Process {
     /// Asks it to stop (SIGTERM) and waits; `None` when it does not stop in time.
     pub fn terminate(&mut self, patience: Duration) -> Option<ExitStatus> {
         self.signal("TERM");
+        self.wait(patience)
+    }
+
+    /// Waits until it has ended by itself; `None` when it does not in time.
+    pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
         let give_up = Instant::now() + patience;
         while Instant::now() < give_up {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -89,7 +94,12 @@ impl Process {
 
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+        self.status().is_none()
+    }
+
+    /// How it ended, if it has.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Resident memory, in KiB.

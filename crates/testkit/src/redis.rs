@@ -1,7 +1,7 @@
 //! A Redis of its own.
 
 use crate::process::{Process, free_port};
-use std::{process::Command, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 use tempfile::TempDir;
 
 /// A Redis server with append-only file, on a free port.
@@ -72,11 +72,48 @@ impl Redis {
 
     /// Runs a command by `redis-cli`; what it printed.
     pub fn cli(&self, args: &[&str]) -> String {
-        let output = Command::new("redis-cli")
-            .args(["-p", &self.port.to_string()])
-            .args(args)
-            .output();
-        let output = output.expect("redis-cli; run scripts/setup.sh first");
-        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+        cli(self.port, args)
     }
+
+    /// Removes what it has written down; only while it does not run.
+    pub fn wipe(&self) {
+        assert!(self.process.is_none(), "it would write on");
+        std::fs::remove_dir_all(self.folder.path().join("appendonlydir")).unwrap();
+    }
+
+    /// Its port.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How much it has written down so far: the file, and its length.
+    pub fn written(&self) -> Option<(PathBuf, u64)> {
+        let files = std::fs::read_dir(self.folder.path().join("appendonlydir")).ok()?;
+        let newest = files
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.to_string_lossy().ends_with(".incr.aof"))
+            .max_by_key(|path| path.metadata().and_then(|data| data.modified()).ok())?;
+        let length = newest.metadata().ok()?.len();
+        Some((newest, length))
+    }
+
+    /// Ends it as a loss of power would: what it wrote after `kept` is gone from the disk.
+    pub fn lose_power(&mut self, kept: Option<(PathBuf, u64)>) {
+        self.kill();
+        if let Some((path, length)) = kept
+            && let Ok(file) = std::fs::OpenOptions::new().write(true).open(path)
+        {
+            file.set_len(length).unwrap();
+        }
+    }
+}
+
+/// Runs a command by `redis-cli` on a port of this machine; what it printed.
+pub(crate) fn cli(port: u16, args: &[&str]) -> String {
+    let output = Command::new("redis-cli")
+        .args(["-p", &port.to_string()])
+        .args(args)
+        .output();
+    let output = output.expect("redis-cli; run scripts/setup.sh first");
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }

@@ -75,6 +75,11 @@ impl Sink {
         self.shared.answers.lock().unwrap().extend(statuses);
     }
 
+    /// From now on all get 200.
+    pub fn answer_no_more(&self) {
+        self.shared.answers.lock().unwrap().clear();
+    }
+
     /// Everything that came so far.
     pub fn received(&self) -> Vec<Received> {
         self.shared.received.lock().unwrap().clone()

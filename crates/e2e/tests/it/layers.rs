@@ -34,7 +34,8 @@ fn services_share_mechanisms_and_messages_but_never_import_each_other() {
         ("forgery", service),
         ("notifier", service),
         ("testkit", &["contract", "seal"]),
-        ("e2e", &["bus", "contract", "testkit"]),
+        ("e2e", &["bus", "chassis", "contract", "testkit"]),
+        ("chaos", &["bus", "chassis", "contract", "forgery", "seal", "testkit"]),
     ]);
     let all = dependencies();
     assert_eq!(
@@ -72,6 +73,38 @@ fn each_heavy_dependency_has_one_home() {
             importers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
             [home],
             "{dependency}"
+        );
+    }
+}
+
+/// Every test that the table of bounds names is there.
+#[test]
+fn each_bound_names_a_test_that_exists() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap();
+    let text = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let (_, table) = text.split_once("## Bounds").unwrap();
+    let (table, _) = table.split_once("## Proof").unwrap();
+    let lines = table.lines().filter(|line| line.starts_with("| ")).skip(2);
+    let named: Vec<&str> = lines.filter_map(|line| line.rsplit('`').nth(1)).collect();
+    let mut sources = String::new();
+    let mut folders = vec![root.join("crates")];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        assert!(
+            sources.contains(&format!("fn {name}(")),
+            "{name} is named in ARCHITECTURE.md and does not exist"
         );
     }
 }

@@ -8,10 +8,20 @@ mod cancelling;
 #[cfg(test)]
 mod crashes;
 #[cfg(test)]
+mod deaths;
+#[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod intake;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod reconciling;
+#[cfg(test)]
 mod telemetry;
+#[cfg(test)]
+mod topologies;
