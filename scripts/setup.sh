@@ -14,7 +14,7 @@ declare -A PACKAGES=(
   [redis-server]=redis-server [redis-cli]=redis-tools [dockerd]=docker.io [docker]=docker.io
   [docker-registry]=docker-registry [docker-compose]=docker-compose [htpasswd]=apache2-utils [git]=git [curl]=curl [jq]=jq
   [openssl]=openssl [iptables]=iptables [busybox]=busybox-static [debootstrap]=debootstrap [gcc]=gcc
-  [python3]=python3 [ps]=procps
+  [python3]=python3 [ps]=procps [ip]=iproute2 [mount]=mount
 )
 
 install_programs() {

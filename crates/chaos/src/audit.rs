@@ -1,0 +1,468 @@
+//! What must be true in the end, looked at from outside.
+
+use crate::{
+    drills::Drills,
+    ledger::{Books, CancelAnswer, Entry, Ledger},
+    options::Options,
+    plan::What,
+    receiver::{Heard, LAST},
+    sender::page,
+    world::{FORGERIES, World},
+};
+use serde_json::Value;
+use std::{collections::HashMap, path::Path, time::Duration};
+
+/// One line of the verdict.
+#[derive(Debug)]
+pub(crate) struct Check {
+    what: &'static str,
+    looked_at: usize,
+    wrong: Vec<String>,
+}
+
+/// The most memory a service may ever take, in MiB, however many deliveries there are.
+const MEMORY: &[(&str, u64)] = &[("gateway", 64), ("prow", 128), ("forgery", 96), ("notifier", 64)];
+/// A dead worker must be noticed within this time.
+const NOTICED: Duration = Duration::from_secs(30);
+/// Nothing of a cancelled build may be alive after this time; steps get no grace to end by themselves.
+const CANCELLED: Duration = Duration::from_secs(4);
+/// Most dead letters a list keeps.
+const DEAD_LETTERS: usize = 10_000;
+
+impl Check {
+    fn new(what: &'static str, looked_at: usize) -> Self {
+        Self {
+            what,
+            looked_at,
+            wrong: Vec::new(),
+        }
+    }
+
+    fn expect(&mut self, good: bool, wrong: impl FnOnce() -> String) {
+        if !good {
+            self.wrong.push(wrong());
+        }
+    }
+
+    pub(crate) fn print(&self) {
+        let verdict = if self.wrong.is_empty() { "ok" } else { "WRONG" };
+        println!("{:<66} {:>7}  {verdict}", self.what, self.looked_at);
+        for wrong in self.wrong.iter().take(8) {
+            println!("    {wrong}");
+        }
+        if self.wrong.len() > 8 {
+            println!("    … and {} more", self.wrong.len() - 8);
+        }
+    }
+
+    pub(crate) fn is_good(&self) -> bool {
+        self.wrong.is_empty()
+    }
+}
+
+/// Every build that prow knows, by commit.
+pub(crate) async fn builds(client: &reqwest::Client, world: &World) -> HashMap<String, Vec<Value>> {
+    let mut all: HashMap<String, Vec<Value>> = HashMap::new();
+    let mut before = None;
+    loop {
+        let page = page(client, world.ports.prow, before).await.expect("prow answers");
+        let Some(last) = page.last() else { return all };
+        before = last["id"].as_i64();
+        for build in page {
+            all.entry(text(&build["commit"])).or_default().push(build);
+        }
+    }
+}
+
+/// What can be checked while everything runs.
+pub(crate) fn of_builds(
+    ledger: &Ledger,
+    builds: &HashMap<String, Vec<Value>>,
+    world: &World,
+) -> (Vec<Check>, Vec<String>) {
+    let books = ledger.books();
+    let mut lost = Vec::new();
+    let mut once = Check::new("every accepted delivery has exactly one outcome", books.entries.len());
+    let mut right = Check::new("every build ended once, and as it had to", 0);
+    let mut effect = Check::new("what a build left behind is what was reported", 0);
+    let mut told = Check::new("every build's begin and end was told at least once, under one id", 0);
+    let heard = world.receiver.heard.lock().unwrap();
+    for (commit, entry) in &books.entries {
+        let found = builds.get(commit).map_or(&[][..], Vec::as_slice);
+        let Some(natural) = entry.item.ends_as() else {
+            once.expect(found.is_empty(), || format!("{commit}: a deletion became a build"));
+            continue;
+        };
+        let [build] = found else {
+            if found.is_empty() && books.may_be_lost(entry.accepted_at) {
+                lost.push(format!(
+                    "{commit}: accepted within the window of a loss that Redis allows"
+                ));
+            } else {
+                once.wrong.push(format!(
+                    "{commit} ({:?}) became {} builds",
+                    entry.item.what,
+                    found.len()
+                ));
+            }
+            continue;
+        };
+        let status = text(&build["status"]);
+        right.looked_at += 1;
+        right.expect(is_right(entry, natural, build), || {
+            format!("{commit} ({entry:?}) is {status}: {}", build["reason"])
+        });
+        if status == "success" && entry.item.what != What::Real {
+            effect.looked_at += 1;
+            let left = std::fs::read_to_string(world.path("rehearsal/images").join(text(&build["uid"])));
+            let same = left.as_ref().is_ok_and(|left| *left == text(&build["digest"]));
+            if !same && books.may_be_forgotten(&text(&build["finished_at"]), &text(&build["finished_at"])) {
+                lost.push(format!(
+                    "{commit}: Redis forgot that it had ended, so it was built again"
+                ));
+                continue;
+            }
+            effect.expect(same, || {
+                format!("{commit}: reported {}, left {left:?}", build["digest"])
+            });
+        }
+        told.looked_at += 1;
+        let types = heard.accepted.get(&text(&build["uid"]));
+        let last: Vec<_> = types
+            .into_iter()
+            .flatten()
+            .filter(|(kind, _)| LAST.contains(&kind.as_str()))
+            .collect();
+        let one_id = |ids: &Vec<String>| ids.iter().all(|id| Some(id) == ids.first());
+        let queued = types.and_then(|types| types.get("build.queued")).is_some_and(one_id);
+        let good = matches!(last.as_slice(), [(kind, ids)] if one_id(ids) && kind.ends_with(word(&status))) && queued;
+        told.expect(good, || format!("{commit} is {status}, told was {types:?}"));
+    }
+    let is_drill = |build: &Value| text(&build["project"]).starts_with("chaos/drill");
+    let strangers = builds.iter().filter(|(commit, _)| !books.entries.contains_key(*commit));
+    let unknown = strangers
+        .flat_map(|(_, found)| found)
+        .filter(|build| !is_drill(build))
+        .count();
+    once.expect(unknown == 0, || format!("{unknown} builds that nobody asked for"));
+    let [answers, signed] = of_answers(&books, builds, &heard);
+    (vec![answers, once, right, effect, told, signed], lost)
+}
+
+/// What gateway and prow answered, and what the receiver was sent.
+fn of_answers(books: &Books, builds: &HashMap<String, Vec<Value>>, heard: &Heard) -> [Check; 2] {
+    let mut answers = Check::new("every request was answered as it deserved", books.sent);
+    answers.wrong.clone_from(&books.wrong_answers);
+    answers.expect(books.unanswered_cancels == 0, || {
+        format!("{} cancels were never answered", books.unanswered_cancels)
+    });
+    let signalled = |entry: &&Entry| entry.cancel == Some(CancelAnswer::Signalled);
+    let (told_to_stop, stopped) = (
+        books.entries.values().filter(signalled).count(),
+        by_status(builds, "cancelled"),
+    );
+    answers.expect(told_to_stop < 5 || stopped > 0, || {
+        format!("{told_to_stop} were told to stop, none did")
+    });
+    let mut signed = Check::new(
+        "every notification was signed",
+        usize::try_from(heard.requests).unwrap(),
+    );
+    signed.expect(heard.unsigned == 0, || format!("{} were not", heard.unsigned));
+    [answers, signed]
+}
+
+/// Images that were really pushed, and logs.
+pub(crate) async fn of_parts(
+    options: &Options,
+    client: &reqwest::Client,
+    ledger: &Ledger,
+    builds: &HashMap<String, Vec<Value>>,
+    world: &World,
+) -> Vec<Check> {
+    let entries: Vec<(String, Entry)> = ledger
+        .books()
+        .entries
+        .iter()
+        .map(|(c, e)| (c.clone(), e.clone()))
+        .collect();
+    let mut pushed = Check::new("what the registry has is what was reported", 0);
+    let mut logs = Check::new("logs are whole, and say nothing twice", 0);
+    for (commit, entry) in entries {
+        let Some(build) = builds.get(&commit).and_then(|found| found.first()) else {
+            continue;
+        };
+        if build["status"] != "success" {
+            continue;
+        }
+        if entry.item.what == What::Real {
+            pushed.looked_at += 1;
+            let digest = world.registry.digest(&text(&build["project"]), &commit).await;
+            pushed.expect(digest.as_deref() == build["digest"].as_str(), || {
+                format!("{commit}: reported {}, the registry has {digest:?}", build["digest"])
+            });
+        } else if logs.looked_at < 200 {
+            logs.looked_at += 1;
+            let url = format!(
+                "http://127.0.0.1:{}/v1/cicd/builds/{}/logs",
+                world.ports.prow, build["id"]
+            );
+            let log = client
+                .get(url)
+                .bearer_auth(crate::world::API_TOKEN)
+                .send()
+                .await
+                .unwrap()
+                .text()
+                .await
+                .unwrap();
+            let last = format!(" rehearsing attempt {}\n", build["attempts"]);
+            let whole = log
+                .split_once(&last)
+                .is_some_and(|(_, after)| after.matches(" built rehearsal/").count() == 1 && !after.contains(&last));
+            let [from, to] = ["started_at", "finished_at"].map(|name| text(&build[name]));
+            if !whole && ledger.books().may_be_forgotten(&from, &to) {
+                continue;
+            }
+            logs.expect(whole, || format!("{commit}, attempt {}:\n{log}", build["attempts"]));
+        }
+    }
+    for check in [&mut pushed, &mut logs] {
+        let n = check.looked_at;
+        check.expect(n > 0 || options.n < 100, || "there was nothing to look at".to_owned());
+    }
+    vec![pushed, logs]
+}
+
+/// What is left in Redis while the services run and have nothing to do.
+pub(crate) fn of_redis(ledger: &Ledger, world: &World) -> Vec<Check> {
+    let mut nothing = Check::new("nothing is left in any list, slot or pause", 0);
+    for key in left(world) {
+        nothing.wrong.push(key);
+    }
+    let mut dead = Check::new("dead letters are exactly what cannot be done", 0);
+    let books = ledger.books();
+    let breaking = books.entries.values().filter(|e| e.item.what == What::Breaking).count();
+    let known = |list: &str| world.server.cli(&["LLEN", list]).parse::<usize>().unwrap_or_default();
+    let letters = world.server.cli(&["--raw", "LRANGE", "{forge:builds}:dead", "0", "-1"]);
+    let reasons: Vec<&str> = letters.lines().filter(|line| line.contains("\"reason\":")).collect();
+    let because = |why: &str| reasons.iter().filter(|line| line.contains(why)).count();
+    let (junk, broken, crashed) = (
+        because("not JSON"),
+        because("broke too often"),
+        because("died too often"),
+    );
+    dead.looked_at = reasons.len();
+    let lossy = !books.losses.is_empty();
+    dead.expect(junk == books.junk || lossy && junk <= books.junk, || {
+        format!("{junk} of {} pieces of junk", books.junk)
+    });
+    dead.expect(broken <= breaking, || {
+        format!("{broken} letters about {breaking} builds that break their workers")
+    });
+    let others = reasons.len() - junk - broken - crashed;
+    let failures =
+        because("rehearse") + because("engine") + because("another worker") + because("clone") + because("push");
+    dead.expect(others <= failures, || {
+        format!("{others} letters that nobody expected: {reasons:?}")
+    });
+    for list in [
+        "{forge:webhooks}:dead",
+        "{forge:builds}:events:dead",
+        "{forge:notifications}:dead",
+    ] {
+        let n = known(list);
+        dead.expect(n == 0, || format!("{n} in {list}"));
+    }
+    let gone = known("{forge:notifications}:deliveries:dead");
+    let wanted = world
+        .receiver
+        .heard
+        .lock()
+        .unwrap()
+        .accepted
+        .values()
+        .map(HashMap::len)
+        .sum::<usize>();
+    dead.looked_at += gone;
+    dead.expect(gone >= wanted.min(DEAD_LETTERS), || {
+        format!("{gone} deliveries to the receiver that is gone, {wanted} to the other")
+    });
+    vec![nothing, dead]
+}
+
+/// Keys that a quiet system does not have.
+pub(crate) fn left(world: &World) -> Vec<String> {
+    let patterns = [
+        "forge:webhooks",
+        "forge:builds",
+        "forge:notifications",
+        "*:high",
+        "*:low",
+        "*:events",
+        "*:deliveries",
+        "*:delayed",
+        "*:proc:*",
+    ];
+    let found = |pattern: &&str| match pattern.strip_prefix('*') {
+        None => (world.server.cli(&["EXISTS", pattern]) == "1")
+            .then(|| (*pattern).to_owned())
+            .into_iter()
+            .collect(),
+        Some(_) => scan(world, pattern),
+    };
+    patterns.iter().flat_map(found).collect::<Vec<String>>()
+}
+
+fn scan(world: &World, pattern: &str) -> Vec<String> {
+    let lists = [
+        "{forge:webhooks}",
+        "{forge:builds}",
+        "{forge:builds}:events",
+        "{forge:notifications}",
+        "{forge:notifications}:deliveries",
+    ];
+    if let Some(side) = pattern.strip_prefix("*:").filter(|side| !side.contains('*')) {
+        let keys = lists.iter().map(|list| format!("{list}:{side}"));
+        return keys.filter(|key| world.server.cli(&["EXISTS", key]) == "1").collect();
+    }
+    // Slots: of every worker that is registered.
+    let mut slots = Vec::new();
+    for list in lists {
+        for worker in world
+            .server
+            .cli(&["--raw", "ZRANGE", &format!("{list}:workers"), "0", "-1"])
+            .lines()
+        {
+            let n: usize = worker
+                .rsplit('.')
+                .next()
+                .and_then(|n| n.parse().ok())
+                .unwrap_or_default();
+            let keys = (0..n).map(|n| format!("{list}:proc:{worker}:{n}"));
+            slots.extend(keys.filter(|key| world.server.cli(&["EXISTS", key]) == "1"));
+        }
+    }
+    slots
+}
+
+/// Slots that hold something, whoever's they are.
+fn orphans(world: &World) -> Vec<String> {
+    let keys = world.server.cli(&["--scan", "--pattern", "*:proc:*"]);
+    keys.lines().map(|key| format!("slot {key}")).collect()
+}
+
+fn by_status(builds: &HashMap<String, Vec<Value>>, status: &str) -> usize {
+    builds
+        .values()
+        .flatten()
+        .filter(|build| build["status"] == status)
+        .count()
+}
+
+/// What is left once every service has stopped.
+pub(crate) fn of_machine(world: &World, stopped: Vec<String>) -> Vec<Check> {
+    let mut left = Check::new("no container, image, volume, folder or registration is left", 0);
+    left.expect(world.server.cli(&["PING"]) == "PONG", || {
+        "Redis does not say what it has".to_owned()
+    });
+    left.expect(!world.engine.lines(&["version"]).is_empty(), || {
+        "the engine does not say what it has".to_owned()
+    });
+    left.wrong.extend(orphans(world));
+    for (what, args) in [
+        ("container", &["ps", "--all", "--quiet"][..]),
+        ("volume", &["volume", "ls", "--quiet"]),
+        ("image", &["images", "--filter", "reference=forge-build/*", "--quiet"]),
+    ] {
+        for id in world.engine.lines(args) {
+            left.wrong.push(format!("{what} {id}"));
+        }
+    }
+    let names = |path: &Path| {
+        let found = std::fs::read_dir(path).into_iter().flatten().flatten();
+        found
+            .map(|entry| entry.path().display().to_string())
+            .collect::<Vec<_>>()
+    };
+    for n in 0..FORGERIES {
+        left.wrong.extend(names(&world.work_dir(n)));
+    }
+    let alive = |name: &String| {
+        let pid = name.rsplit('+').next().unwrap_or_default();
+        Path::new("/proc").join(pid).exists()
+    };
+    left.wrong
+        .extend(names(&world.path("rehearsal/running")).into_iter().filter(alive));
+    for list in [
+        "{forge:webhooks}",
+        "{forge:builds}",
+        "{forge:builds}:events",
+        "{forge:notifications}",
+        "{forge:notifications}:deliveries",
+    ] {
+        let workers = world
+            .server
+            .cli(&["--raw", "ZRANGE", &format!("{list}:workers"), "0", "-1"]);
+        left.wrong
+            .extend(workers.lines().map(|worker| format!("worker {worker} of {list}")));
+    }
+    let mut clean = Check::new(
+        "every service stopped well when asked, and never by itself",
+        world.services.len(),
+    );
+    clean.wrong = stopped;
+    clean.wrong.extend(world.crashes.iter().cloned());
+    vec![left, clean]
+}
+
+/// Bounds on time and memory.
+pub(crate) fn of_bounds(options: &Options, drills: &Drills, world: &World) -> Vec<Check> {
+    let within = |what, times: &[Duration], most: Duration| {
+        let mut check = Check::new(what, times.len());
+        check.expect(!times.is_empty(), || "it was never tried".to_owned());
+        for time in times.iter().filter(|time| **time > most) {
+            check.wrong.push(format!("{:.1} s", time.as_secs_f64()));
+        }
+        check
+    };
+    let noticed = within("a dead worker is noticed within 30 s", &drills.noticed, NOTICED);
+    let heard = within("a cancelled build is gone within 4 s", &drills.heard, CANCELLED);
+    let deaf = within(
+        "the same when the message on the channel was lost",
+        &drills.deaf,
+        CANCELLED,
+    );
+    let mut memory = Check::new("memory does not grow with the number of deliveries", options.n);
+    for (name, most) in MEMORY {
+        let mib = world.memory.get(name).copied().unwrap_or_default() / 1024;
+        memory.expect(mib <= *most, || format!("{name} took {mib} MiB, the bound is {most}"));
+    }
+    vec![noticed, heard, deaf, memory]
+}
+
+fn is_right(entry: &Entry, natural: &str, build: &Value) -> bool {
+    let status = build["status"].as_str().unwrap_or_default();
+    match entry.cancel {
+        None | Some(CancelAnswer::TooLate) => {}
+        Some(CancelAnswer::Ended) => return status == "cancelled",
+        Some(CancelAnswer::Signalled | CancelAnswer::Unknown) => {
+            if status == "cancelled" {
+                return true; // Or it was faster, and ended by itself.
+            }
+        }
+    }
+    // Three failures of the infrastructure, or three dead workers, are an end too, and these runs make both.
+    let attempts = build["attempts"].as_i64().unwrap_or_default();
+    let unlucky =
+        attempts >= 3 && (status == "lost" || (status == "failed" && build["failure"]["kind"] != "build_failed"));
+    status == natural || unlucky || (entry.cancel == Some(CancelAnswer::TooLate) && status == "cancelled")
+}
+
+fn word(status: &str) -> &str {
+    if status == "success" { "succeeded" } else { status }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}

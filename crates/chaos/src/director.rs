@@ -1,0 +1,184 @@
+//! Strikes the faults, one after the other, and heals what they broke.
+
+use crate::{ledger::Ledger, plan::Fault, receiver::Mood, world::World};
+use fastrand::Rng;
+use std::{process::Command, sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// Who decides when what breaks.
+pub(crate) struct Director {
+    faults: Vec<Fault>,
+    struck: usize,
+    next_at: Instant,
+    cures: Vec<(Instant, Cure)>,
+    rng: Rng,
+    began: Instant,
+    ledger: Arc<Ledger>,
+}
+
+/// What makes things well again.
+#[derive(Clone, Copy, Debug)]
+enum Cure {
+    Resume(usize),
+    RestartRedis,
+    Unstall,
+    EmptyRedis,
+    EmptyDisk(usize),
+    RestartEngine,
+    KindReceiver,
+}
+
+/// How far replicas may be behind.
+const REPLICA_LAG: Duration = Duration::from_secs(2);
+/// At least this long between two faults.
+const APART: Duration = Duration::from_secs(3);
+pub(crate) const LOOK: Duration = Duration::from_millis(200);
+
+// === impl Director ===
+
+impl Director {
+    pub(crate) fn new(faults: Vec<Fault>, seed: u64, ledger: &Arc<Ledger>) -> Self {
+        Self {
+            faults,
+            struck: 0,
+            next_at: Instant::now() + APART,
+            cures: Vec::new(),
+            rng: Rng::with_seed(seed ^ 0xC0DE),
+            began: Instant::now(),
+            ledger: Arc::clone(ledger),
+        }
+    }
+
+    /// To be called every [`LOOK`]; `done` of `all` was sent.
+    pub(crate) fn look(&mut self, world: &mut World, done: usize, all: usize) {
+        world.server.look();
+        world.supervise();
+        let now = Instant::now();
+        let due: Vec<Cure> = self
+            .cures
+            .iter()
+            .filter(|(at, _)| *at <= now)
+            .map(|(_, cure)| *cure)
+            .collect();
+        self.cures.retain(|(at, _)| *at > now);
+        for cure in due {
+            Self::cure(world, cure);
+        }
+        let share = done * self.faults.len() >= self.struck * all;
+        if let Some(fault) = self.faults.get(self.struck).copied()
+            && share
+            && now >= self.next_at
+        {
+            self.struck += 1;
+            println!("{:>7.1} s  {fault:?}", self.began.elapsed().as_secs_f64());
+            self.strike(world, fault);
+            self.next_at = Instant::now() + APART;
+        }
+    }
+
+    /// Whether everything was struck, and all of it is well again.
+    pub(crate) fn is_done(&self) -> bool {
+        self.struck == self.faults.len() && self.cures.is_empty()
+    }
+
+    fn strike(&mut self, world: &mut World, fault: Fault) {
+        match fault {
+            Fault::KillGateway => world.kill(0),
+            Fault::KillProw => world.kill(1),
+            Fault::KillForgery => {
+                let index = self.one_of(world, "forgery");
+                world.kill(index);
+            }
+            Fault::KillNotifier => {
+                let index = self.one_of(world, "notifier");
+                world.kill(index);
+            }
+            Fault::ReplaceForgery => {
+                let index = self.one_of(world, "forgery");
+                world.replace(index);
+            }
+            // Longer than a lease.
+            Fault::PauseForgery => self.pause(world, "forgery", 26),
+            Fault::PauseProw => self.pause(world, "prow", 8),
+            Fault::PauseNotifier => self.pause(world, "notifier", 26),
+            Fault::KillRedis => {
+                world.server.kill();
+                self.later(700, Cure::RestartRedis);
+            }
+            Fault::PowerLoss => {
+                let gone = world.server.lose_power();
+                self.ledger.lost(gone);
+                self.later(700, Cure::RestartRedis);
+            }
+            Fault::Failover => {
+                // Writes that only the old primary had: bounded by `min-replicas-max-lag`.
+                self.ledger.lost(REPLICA_LAG);
+                world.server.kill();
+            }
+            Fault::DropConnections => drop(world.server.cli(&["CLIENT", "KILL", "TYPE", "normal"])),
+            Fault::DropSubscribers => drop(world.server.cli(&["CLIENT", "KILL", "TYPE", "pubsub"])),
+            Fault::StallRedis => {
+                world.server.stall(true);
+                self.later(8_000, Cure::Unstall);
+            }
+            Fault::FillRedis => {
+                world.server.cli(&["CONFIG", "SET", "maxmemory", "1mb"]);
+                self.later(5_000, Cure::EmptyRedis);
+            }
+            Fault::FillDisk => {
+                let n = self.rng.usize(..crate::world::FORGERIES);
+                fill(world, n);
+                self.later(6_000, Cure::EmptyDisk(n));
+            }
+            Fault::KillEngine => {
+                world.engine.kill();
+                self.later(2_000, Cure::RestartEngine);
+            }
+            Fault::SlowReceiver => self.mood(world, Mood::Slow, 6_000),
+            Fault::FailingReceiver => self.mood(world, Mood::Failing, 6_000),
+            Fault::HangingReceiver => self.mood(world, Mood::Hanging, 8_000),
+            Fault::RudeReceiver => self.mood(world, Mood::Rude, 6_000),
+        }
+    }
+
+    fn cure(world: &mut World, cure: Cure) {
+        match cure {
+            Cure::Resume(index) => world.pause(index, false),
+            Cure::RestartRedis => world.server.restart(),
+            Cure::Unstall => world.server.stall(false),
+            Cure::EmptyRedis => drop(world.server.cli(&["CONFIG", "SET", "maxmemory", "0"])),
+            Cure::EmptyDisk(n) => drop(std::fs::remove_file(world.work_dir(n).join("filler"))),
+            Cure::RestartEngine => world.engine.restart(),
+            Cure::KindReceiver => world.receiver.become_(Mood::Kind),
+        }
+    }
+
+    fn one_of(&mut self, world: &World, name: &str) -> usize {
+        let services = world.services.iter().enumerate();
+        let running = services.filter(|(_, s)| s.name == name && s.process.is_some() && !s.paused);
+        let all: Vec<usize> = running.map(|(index, _)| index).collect();
+        self.rng.choice(all).unwrap_or(1)
+    }
+
+    fn pause(&mut self, world: &mut World, name: &str, seconds: u64) {
+        let index = self.one_of(world, name);
+        world.pause(index, true);
+        self.later(seconds * 1_000, Cure::Resume(index));
+    }
+
+    fn mood(&mut self, world: &World, mood: Mood, ms: u64) {
+        world.receiver.become_(mood);
+        self.later(ms, Cure::KindReceiver);
+    }
+
+    fn later(&mut self, ms: u64, cure: Cure) {
+        self.cures.push((Instant::now() + Duration::from_millis(ms), cure));
+    }
+}
+
+/// Fills the disk that a forgery works on.
+fn fill(world: &World, n: usize) {
+    let filler = format!("of={}", world.work_dir(n).join("filler").display());
+    let full = Command::new("dd").args(["if=/dev/zero", "bs=64k", &filler]).output();
+    assert!(!full.unwrap().status.success(), "the disk took everything");
+}

@@ -1,0 +1,133 @@
+//! A Docker Engine of its own, so that nobody else's containers die with it. Needs root.
+
+use std::{fs, path::PathBuf, process::Command, time::Duration};
+use tempfile::TempDir;
+use testkit::Process;
+
+/// A second engine on this machine, with a bridge of its own.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    folder: TempDir,
+    bridge: String,
+    process: Option<Process>,
+}
+
+const NETWORK: &str = "172.29.77.1/24";
+
+impl Engine {
+    /// Starts it and gives it the base image.
+    pub(crate) fn start() -> Self {
+        let bridge = format!("chaos{}", std::process::id() % 100_000);
+        ip(&["link", "add", &bridge, "type", "bridge"]);
+        ip(&["addr", "add", NETWORK, "dev", &bridge]);
+        ip(&["link", "set", &bridge, "up"]);
+        let mut engine = Self {
+            folder: tempfile::tempdir().unwrap(),
+            bridge,
+            process: None,
+        };
+        engine.restart();
+        engine.until_it_answers();
+        let load = format!("docker save busybox:latest | docker --host {} load", engine.host());
+        let loaded = Command::new("sh").args(["-c", &load]).output().unwrap();
+        assert!(
+            loaded.status.success(),
+            "{}; run scripts/setup.sh first",
+            String::from_utf8_lossy(&loaded.stderr)
+        );
+        engine
+    }
+
+    /// Where it listens.
+    pub(crate) fn host(&self) -> String {
+        format!("unix://{}", self.path("engine.sock").display())
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it (again).
+    pub(crate) fn restart(&mut self) {
+        // A pid file that it left may name somebody else by now, and then it does not start.
+        fs::remove_file(self.path("engine.pid")).ok();
+        let mut command = Command::new("dockerd");
+        command.args(["--host", &self.host(), "--bridge", &self.bridge, "--iptables=false"]);
+        for (flag, name) in [
+            ("--data-root", "data"),
+            ("--exec-root", "exec"),
+            ("--pidfile", "engine.pid"),
+        ] {
+            command.arg(flag).arg(self.path(name));
+        }
+        command.env("BUILDKIT_STEP_LOG_MAX_SIZE", "1073741824");
+        self.process = Some(Process::start(&mut command, &self.path("log")));
+    }
+
+    pub(crate) fn until_it_answers(&self) {
+        for _ in 0..600 {
+            if Command::new("docker")
+                .args(["--host", &self.host(), "version"])
+                .output()
+                .is_ok_and(|o| o.status.success())
+            {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!(
+            "the engine does not answer: {}",
+            fs::read_to_string(self.path("log")).unwrap_or_default()
+        );
+    }
+
+    /// Lines of what `docker` prints.
+    pub(crate) fn lines(&self, args: &[&str]) -> Vec<String> {
+        let output = Command::new("docker")
+            .args(["--host", &self.host()])
+            .args(args)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(ToOwned::to_owned)
+            .collect()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let containerd = fs::read_to_string(self.path("exec/containerd/containerd.pid"));
+        if let Some(mut process) = self.process.take() {
+            process.terminate(Duration::from_secs(15));
+        }
+        // It outlives an engine that was killed.
+        if let Ok(pid) = containerd {
+            Command::new("kill").arg(pid.trim()).output().ok();
+        }
+        for mount in fs::read_to_string("/proc/mounts").unwrap_or_default().lines() {
+            let at = mount.split(' ').nth(1).unwrap_or_default();
+            if at.starts_with(&*self.folder.path().to_string_lossy()) {
+                Command::new("umount").args(["--lazy", at]).output().ok();
+            }
+        }
+        ip(&["link", "del", &self.bridge]);
+    }
+}
+
+fn ip(args: &[&str]) {
+    let output = Command::new("ip")
+        .args(args)
+        .output()
+        .expect("ip; run scripts/setup.sh first");
+    assert!(
+        output.status.success(),
+        "ip {args:?}: {}; the chaos harness needs root",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

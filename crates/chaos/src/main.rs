@@ -1,0 +1,223 @@
+//! Proof under fire: thousands of deliveries to real services, while everything that can fail does, and a
+//! ledger of its own that says in the end what was lost, doubled or stuck. `scripts/chaos.sh` runs it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::wildcard_enum_match_arm,
+    reason = "development only: what fails must stop it, loudly"
+)]
+
+mod audit;
+mod director;
+mod drills;
+mod engine;
+mod ledger;
+mod options;
+mod plan;
+mod proxy;
+mod receiver;
+mod sender;
+mod server;
+mod world;
+
+use director::Director;
+use drills::Drills;
+use ledger::Ledger;
+use options::Options;
+use plan::{Item, What};
+use sender::{Real, RedisUrl, Sender};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, HashMap},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
+use world::World;
+
+// Only so that the programs of the workspace are built with what the harness needs.
+use {chassis as _, forgery as _};
+
+/// Faults are spread over the sending, so far apart on the average.
+const APART: Duration = Duration::from_secs(4);
+/// When nothing ends for so long although everything is well, it never will.
+const STUCK: Duration = Duration::from_mins(2);
+const CRIPPLED: Duration = Duration::from_secs(45);
+/// What can be repaired after Redis has forgotten things is repaired within this time.
+const REPAIRED: Duration = Duration::from_secs(20);
+
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(usage) => {
+            eprintln!("{usage}");
+            return ExitCode::from(64);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .unwrap();
+    let good = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).unwrap();
+        tokio::select! {
+            good = run(&options) => good,
+            // What was started ends with the future.
+            _ = tokio::signal::ctrl_c() => false,
+            _ = terminate.recv() => false,
+        }
+    });
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn run(options: &Options) -> bool {
+    testkit::crypto();
+    println!(
+        "chaos --n {} --seed {} --faults {} --redis {:?}",
+        options.n, options.seed, options.faults, options.redis
+    );
+    let mut world = World::start(options).await;
+    let ledger = Arc::new(Ledger::default());
+    let faults = plan::faults(options);
+    let sender = Arc::new(sender(options, &world, &ledger, faults.len()));
+    let client = sender.client.clone();
+    let mut director = Director::new(faults, options.seed, &ledger);
+
+    let began = Instant::now();
+    let say = |what: &str| println!("{:>7.1} s  {what}", began.elapsed().as_secs_f64());
+    let sending = tokio::spawn(Arc::clone(&sender).send_all(plan::items(options)));
+    while !(sending.is_finished() && director.is_done()) {
+        let sent = ledger.books().sent;
+        director.look(&mut world, sent, options.n);
+        tokio::time::sleep(director::LOOK).await;
+    }
+    sending.await.unwrap();
+    say("everything is sent and well again; waiting until it is quiet");
+    wait_until_quiet(&mut world, &mut director, &ledger, options.n).await;
+    let (mut drills, mut checks) = (Drills::default(), Vec::new());
+    if options.switch_off.is_none() {
+        say("quiet; drills");
+        drills.run(&client, &mut world, options.seed).await;
+        wait_until_quiet(&mut world, &mut director, &ledger, options.n).await;
+        checks.extend(audit::of_bounds(options, &drills, &world));
+    }
+    say("looking at every build");
+    let builds = audit::builds(&client, &world).await;
+    let (of_builds, lost) = audit::of_builds(&ledger, &builds, &world);
+    checks.extend(of_builds);
+    checks.extend(audit::of_parts(options, &client, &ledger, &builds, &world).await);
+    checks.extend(audit::of_redis(&ledger, &world));
+    say("stopping");
+    let stopped = world.stop();
+    checks.extend(audit::of_machine(&world, stopped));
+
+    report(&world, &drills, &ledger, &builds);
+    checks.iter().for_each(audit::Check::print);
+    if !lost.is_empty() {
+        println!(
+            "and apart from that: {} forgotten by Redis, as it may with the power or in a failover",
+            lost.len()
+        );
+    }
+    let good = checks.iter().all(audit::Check::is_good);
+    let verdict = if good {
+        "nothing lost, nothing doubled, nothing stuck"
+    } else {
+        "VIOLATED"
+    };
+    println!("{verdict} (seed {})", options.seed);
+    good
+}
+
+fn sender(options: &Options, world: &World, ledger: &Arc<Ledger>, faults: usize) -> Sender {
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10));
+    Sender {
+        seed: options.seed,
+        ports: world.ports,
+        ledger: Arc::clone(ledger),
+        heard: Arc::clone(&world.receiver.heard),
+        real: repositories(world, &plan::items(options), options.seed),
+        redis: match &world.server {
+            server::Server::One { redis, .. } => RedisUrl::Port(redis.port()),
+            server::Server::Set(set) => RedisUrl::Sentinel(set.sentinel_port()),
+        },
+        client: client.build().unwrap(),
+        pause: APART * u32::try_from(faults).unwrap() / u32::try_from(options.n).unwrap(),
+        uids: tokio::sync::Mutex::default(),
+    }
+}
+
+/// The repositories that are built for real.
+fn repositories(world: &World, items: &[Item], seed: u64) -> HashMap<usize, Real> {
+    let real = items.iter().filter(|item| item.what == What::Real);
+    let repository = |item: &Item| {
+        let unique = format!("{seed}-{}", item.n);
+        let dockerfile = format!("FROM busybox\nENV UNIQUE={unique}\nRUN echo begun && sleep 1\nCOPY . /app\n");
+        let files = [("Dockerfile", dockerfile.as_str())];
+        let repo = world.git.repo(&format!("chaos/real{}", item.n), &files);
+        let real = Real {
+            name: repo.name.clone(),
+            url: repo.url.clone(),
+            commit: repo.head(),
+        };
+        (item.n, real)
+    };
+    real.map(repository).collect()
+}
+
+async fn wait_until_quiet(world: &mut World, director: &mut Director, ledger: &Ledger, n: usize) {
+    let (mut ended, mut since) = (0, Instant::now());
+    // Where a duty is switched off, what is stuck stays so; two leases are enough to be sure.
+    let patience = if world.is_crippled() { CRIPPLED } else { STUCK };
+    loop {
+        director.look(world, n, n);
+        let now = world.receiver.ended();
+        if now != ended {
+            (ended, since) = (now, Instant::now());
+        }
+        let (builds, maybe_lost) = ledger.expected();
+        let all = ended + maybe_lost >= builds;
+        let repaired = ended >= builds || since.elapsed() > REPAIRED;
+        if (all && repaired && audit::left(world).is_empty()) || since.elapsed() > patience {
+            return;
+        }
+        tokio::time::sleep(director::LOOK * if all { 5 } else { 1 }).await;
+    }
+}
+
+fn report(world: &World, drills: &Drills, ledger: &Ledger, builds: &HashMap<String, Vec<Value>>) {
+    let books = ledger.books();
+    let mut by_status = BTreeMap::<&str, usize>::new();
+    let mut again = 0;
+    for build in builds.values().flatten() {
+        *by_status
+            .entry(build["status"].as_str().unwrap_or_default())
+            .or_default() += 1;
+        again += usize::from(build["attempts"].as_i64() > Some(1));
+    }
+    let worst = |times: &[Duration]| times.iter().max().map_or(0.0, Duration::as_secs_f64);
+    let memory: Vec<_> = world
+        .memory
+        .iter()
+        .map(|(name, kib)| format!("{name} {} MiB", kib / 1024))
+        .collect();
+    println!("\n{} sent, {} times again", books.sent, books.resent);
+    println!("builds {by_status:?}, {again} of them in more than one attempt");
+    println!(
+        "dead workers noticed after {:.1} s; cancelled builds gone after {:.2} s, {:.2} s when the message was lost",
+        worst(&drills.noticed),
+        worst(&drills.heard),
+        worst(&drills.deaf)
+    );
+    println!("most memory: {}\n", memory.join(", "));
+}
