@@ -75,16 +75,14 @@ impl<'a, T: Message> Reaper<'a, T> {
             return Ok(());
         }
         let keys = vec![self.keys.workers().to_owned()];
-        let dead = script::run(
-            self.bus.client(),
-            &self.bus.scripts().dead,
-            "list the dead",
-            keys,
-            Vec::new(),
-        )
-        .await?;
-        for worker in dead.texts() {
-            self.reap(&worker).await?;
+        let own = vec![self.worker.name.as_str().into()];
+        let dead = script::run(self.bus.client(), &self.bus.scripts().dead, "list the dead", keys, own).await?;
+        if dead.text(0) == "late" {
+            self.worker.was_disturbed();
+            return Ok(());
+        }
+        for worker in dead.texts().iter().skip(1) {
+            self.reap(worker).await?;
         }
         Ok(())
     }
