@@ -31,6 +31,8 @@ pub(crate) enum Error {
     Migrate(#[from] sqlx::migrate::MigrateError),
     #[error("the database failed")]
     Sql(#[from] sqlx::Error),
+    #[error("{0}")]
+    NotYet(&'static str),
     #[error("the database holds what cannot be read: {0}")]
     Corrupt(String),
 }

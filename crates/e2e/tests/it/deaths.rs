@@ -11,7 +11,7 @@ async fn dies_and_nobody_notices(service: &str, point: &str) {
     let mut forge = Forge::start_with(1, SOON).await;
     let repo = forge.repo(QUICK);
     forge.start_doomed(service, point).await;
-    if point == "prow.adopted" {
+    if point == "prow.adopted" || point == "prow.event.taken" {
         let text = message("by-hand", &repo.url, &repo.head()).to_string();
         forge.redis.cli(&[
             "LPUSH",
@@ -83,6 +83,7 @@ deaths! {
     prow_dies_between_sending_an_intent_and_noting_it: "prow" at "prow.sent";
     prow_dies_between_folding_and_settling_an_event: "prow" at "prow.folded";
     prow_dies_between_adopting_and_advancing_a_build: "prow" at "prow.adopted";
+    prow_dies_between_taking_and_folding_the_first_event_of_a_foreign_build: "prow" at "prow.event.taken";
     prow_dies_between_writing_a_log_and_noting_it: "prow" at "prow.log.written";
     prow_dies_between_noting_a_log_and_trimming_it: "prow" at "prow.log.recorded";
     forgery_dies_between_claiming_and_telling: "forgery" at "forgery.claimed";

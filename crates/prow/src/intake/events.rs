@@ -42,6 +42,7 @@ impl Events {
                 delivery = slot.take() => delivery,
                 () = stopping.cancelled() => return,
             };
+            chassis::crash_point("prow.event.taken");
             let event = delivery.message();
             let span = tracing::info_span!("fold", build.id = %event.build_id, attempt = event.attempt);
             trace::follow(&span, event.metadata.traceparent.as_deref());
@@ -80,6 +81,10 @@ impl Events {
             return Ok(Some(build));
         }
         let Happening::Started { message } = &event.event else {
+            if event.attempt > 0 {
+                // Somebody has started it, and says so in an event that a dead prow may still hold.
+                return Err(Error::NotYet("the build of an event is not known yet"));
+            }
             tracing::warn!("an event of a build that was never started is dropped");
             return Ok(None);
         };
