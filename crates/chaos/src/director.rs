@@ -102,12 +102,14 @@ impl Director {
             Fault::PauseProw => self.pause(world, "prow", 8),
             Fault::PauseNotifier => self.pause(world, "notifier", 26),
             Fault::KillRedis => {
+                // While a sync to a slow disk is under way, Redis holds back writes that it has acknowledged.
+                self.ledger.lost(world.server.unwritten());
                 world.server.kill();
                 self.later(700, Cure::RestartRedis);
             }
             Fault::PowerLoss => {
                 let gone = world.server.lose_power();
-                self.ledger.lost(gone);
+                self.ledger.lost(gone + world.server.unwritten());
                 self.later(700, Cure::RestartRedis);
             }
             Fault::Failover => {

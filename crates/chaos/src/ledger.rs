@@ -41,6 +41,7 @@ pub(crate) struct Entry {
     pub(crate) item: Item,
     pub(crate) accepted_at: Instant,
     pub(crate) cancel: Option<CancelAnswer>,
+    pub(crate) cancelled_at: Option<Instant>,
 }
 
 /// A time of which Redis has forgotten what it was told.
@@ -82,6 +83,7 @@ impl Ledger {
             item: item.clone(),
             accepted_at: Instant::now(),
             cancel: None,
+            cancelled_at: None,
         };
         books.entries.insert(commit, entry);
     }
@@ -101,6 +103,7 @@ impl Ledger {
     pub(crate) fn cancelled(&self, commit: &str, answer: CancelAnswer) {
         if let Some(entry) = self.books().entries.get_mut(commit) {
             entry.cancel = Some(answer);
+            entry.cancelled_at = Some(Instant::now());
         }
     }
 

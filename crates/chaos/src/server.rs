@@ -12,6 +12,7 @@ pub(crate) enum Server {
     One {
         redis: Box<Redis>,
         proxy: Proxy,
+        every_second: bool,
         /// What it had written down lately, and when; the last is the newest.
         written: Vec<(Instant, Option<(PathBuf, u64)>)>,
     },
@@ -19,6 +20,8 @@ pub(crate) enum Server {
     Set(Sentinel),
 }
 
+/// See redis.conf on `no-appendfsync-on-rewrite` and `appendfsync`.
+const UNWRITTEN: Duration = Duration::from_secs(2);
 /// With `appendfsync everysec` that much may be lost with the power.
 const UNSYNCED: Duration = Duration::from_secs(1);
 
@@ -34,6 +37,7 @@ impl Server {
         Self::One {
             redis: Box::new(redis),
             proxy,
+            every_second: topology == Topology::EverySecond,
             written: Vec::new(),
         }
     }
@@ -67,6 +71,15 @@ impl Server {
         match self {
             Self::One { redis, .. } => redis.kill(),
             Self::Set(set) => set.kill_primary(),
+        }
+    }
+
+    /// How much it may have acknowledged and not written: with `appendfsync everysec` it waits up to two seconds
+    /// for a sync that is under way (`aof_delayed_fsync` counts these).
+    pub(crate) fn unwritten(&self) -> Duration {
+        match self {
+            Self::One { every_second: true, .. } => UNWRITTEN,
+            Self::One { .. } | Self::Set(_) => Duration::ZERO,
         }
     }
 

@@ -36,6 +36,3 @@ pub const fn crash_point(_name: &str) {}
 pub const fn is_switched_off(_name: &str) -> bool {
     false
 }
-
-#[cfg(not(feature = "failpoints"))]
-pub(crate) const fn read() {}

@@ -1,6 +1,8 @@
 //! The order in which a service starts and stops.
 
-use crate::{Findings, Life, Policy, Setting, Values, admin, config, failpoints, http, telemetry};
+#[cfg(feature = "failpoints")]
+use crate::failpoints;
+use crate::{Findings, Life, Policy, Setting, Values, admin, config, http, telemetry};
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
@@ -176,6 +178,7 @@ where
     F: Future<Output = Result<(), Failure>>,
     L: Future<Output = Findings> + Send + 'static,
 {
+    #[cfg(feature = "failpoints")]
     let _read = failpoints::read();
     let telemetry = telemetry::start(service.name, &common.telemetry);
     let life = Life::new(common.grace);
