@@ -1,10 +1,7 @@
 -- Renews a worker's lease; answers whether it had run out, and what became of each job it holds.
 -- KEYS 1 workers 2.. jobs | ARGV 1 worker 2 lease in ms 3.. attempt of each job
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local ends = redis.call('ZSCORE', KEYS[1], ARGV[1])
-redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
-local answers = {(ends and tonumber(ends) > now) and 'kept' or 'late'}
+local answers = {lives(KEYS[1], ARGV[1]) and 'kept' or 'late'}
+redis.call('ZADD', KEYS[1], now() + ARGV[2], ARGV[1])
 for i = 2, #KEYS do
   local h = redis.call('HMGET', KEYS[i], 'state', 'attempt', 'worker', 'cancel')
   if h[1] ~= 'running' or h[2] ~= ARGV[i + 1] or h[3] ~= ARGV[1] then

@@ -8,7 +8,7 @@ local function drop(...)
   return {...}
 end
 if ended(h[1]) then return drop('ended', h[1]) end
-if h[1] == 'running' and h[2] ~= SLOT and lives(h[3]) then return drop('duplicate', h[3]) end
+if h[1] == 'running' and h[2] ~= SLOT and lives(WORKERS, h[3]) then return drop('duplicate', h[3]) end
 local outcome = conclude_cancelled(ARGV[3])
 if outcome then return drop('ended', outcome) end
 -- The same slot again: its task died over it, or an answer of ours was lost on the way.

@@ -7,10 +7,9 @@ if state then redis.call('DEL', JOB) end
 local fingerprint = tonumber(ARGV[5]) > 0
 if fingerprint and not state and redis.call('EXISTS', SLOT) == 1 then return {'exists', 'seen'} end
 
-local items = redis.call('LLEN', LIST) + redis.call('ZCARD', DELAYED)
+local items = waiting()
 local bytes = redis.call('MEMORY', 'USAGE', LIST) or 0
 for i = FIRST_LANE, #KEYS do
-  items = items + redis.call('LLEN', KEYS[i])
   bytes = bytes + (redis.call('MEMORY', 'USAGE', KEYS[i]) or 0)
 end
 if items >= tonumber(ARGV[3]) then return {'full', items .. ' messages are waiting'} end

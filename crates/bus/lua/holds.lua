@@ -2,7 +2,4 @@
 -- KEYS 1 workers 2 job
 local h = redis.call('HMGET', KEYS[2], 'state', 'worker', 'attempt', 'slot')
 if h[1] ~= 'running' or not h[2] then return {'0', '', '0'} end
-local t = redis.call('TIME')
-local ends = redis.call('ZSCORE', KEYS[1], h[2])
-local lives = ends and tonumber(ends) > t[1] * 1000 + math.floor(t[2] / 1000)
-return {h[3], h[4], lives and '1' or '0'}
+return {h[3], h[4], lives(KEYS[1], h[2]) and '1' or '0'}

@@ -5,16 +5,13 @@ local FIRST_LANE = 9
 local DEAD_LETTERS, DEAD_BYTES = 10000, 64 * 1024 * 1024
 local ADOPTIONS = 10
 
--- Server time in ms: the clocks of clients never matter.
-local function now()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
-end
-
--- Whether a worker's lease goes on.
-local function lives(worker)
-  local ends = redis.call('ZSCORE', WORKERS, worker)
-  return ends and tonumber(ends) > now()
+-- How many messages wait, those put aside included.
+local function waiting()
+  local n = redis.call('LLEN', LIST) + redis.call('ZCARD', DELAYED)
+  for i = FIRST_LANE, #KEYS do
+    n = n + redis.call('LLEN', KEYS[i])
+  end
+  return n
 end
 
 local function ended(state)

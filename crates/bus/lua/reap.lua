@@ -1,6 +1,6 @@
 -- Takes one message away from a dead worker.
 -- ARGV 1 worker 2 payload 3 most crashes 4 event when lost 5 ttl in s 6 why it is buried
-if lives(ARGV[1]) then return {'alive'} end
+if lives(WORKERS, ARGV[1]) then return {'alive'} end
 if redis.call('LREM', SLOT, -1, ARGV[2]) == 0 then return {'gone'} end
 local h = redis.call('HMGET', JOB, 'state', 'slot')
 if ended(h[1]) then return {'dropped', h[1]} end

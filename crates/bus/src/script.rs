@@ -10,7 +10,9 @@ use fred::{
 const DRAINS: &str = "#!lua flags=allow-oom\n";
 const FILLS: &str = "#!lua\n";
 /// What the scripts of a list share.
-const LIST: &str = include_str!("../lua/prelude.lua");
+const LIST: &str = concat!(include_str!("../lua/lease.lua"), include_str!("../lua/prelude.lua"));
+/// What those share that ask about workers alone.
+const LEASES: &str = include_str!("../lua/lease.lua");
 const ALONE: &str = "";
 
 macro_rules! scripts {
@@ -44,11 +46,11 @@ scripts! {
     promote: DRAINS + LIST + "../lua/promote.lua",
     waiting: DRAINS + LIST + "../lua/waiting.lua",
     requeue: FILLS + LIST + "../lua/requeue.lua",
-    beat: DRAINS + ALONE + "../lua/beat.lua",
-    clock: DRAINS + ALONE + "../lua/clock.lua",
-    holds: DRAINS + ALONE + "../lua/holds.lua",
-    dead: DRAINS + ALONE + "../lua/dead.lua",
-    forget: DRAINS + ALONE + "../lua/forget.lua",
+    beat: DRAINS + LEASES + "../lua/beat.lua",
+    clock: DRAINS + LEASES + "../lua/clock.lua",
+    holds: DRAINS + LEASES + "../lua/holds.lua",
+    dead: DRAINS + LEASES + "../lua/dead.lua",
+    forget: DRAINS + LEASES + "../lua/forget.lua",
     log_append: FILLS + ALONE + "../lua/log_append.lua",
     log_read: DRAINS + ALONE + "../lua/log_read.lua",
     log_trim: DRAINS + ALONE + "../lua/log_trim.lua",
