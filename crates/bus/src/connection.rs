@@ -10,7 +10,7 @@ use fred::{
     },
 };
 use std::{sync::Arc, time::Duration};
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, task::JoinHandle};
 
 /// A connection to Redis; cheap to clone.
 #[derive(Clone)]
@@ -20,16 +20,16 @@ pub struct Bus {
 
 struct Shared {
     settings: Settings,
-    pool: Pool,
+    pool: Own<Pool>,
     scripts: Scripts,
     news: OnceCell<News>,
 }
 
-/// A client whose connection ends with it; fred's own clients live for ever.
+/// A client whose connections end with it; fred's own clients live, and reconnect, for ever.
 #[derive(Debug)]
 pub(crate) struct Own<C: ClientLike + 'static> {
     client: C,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
+    resubscribing: Option<JoinHandle<()>>,
 }
 
 /// Connections for commands; two, so that one slow command does not delay all others.
@@ -101,7 +101,7 @@ impl Bus {
         Ok(Self {
             shared: Arc::new(Shared {
                 settings,
-                pool,
+                pool: Own::new(pool),
                 scripts: Scripts::new(),
                 news: OnceCell::new(),
             }),
@@ -185,10 +185,7 @@ impl Bus {
     pub(crate) async fn blocking_client(&self) -> Result<Own<Client>, Error> {
         let failed = |source| Error::redis(source, "connect", "redis");
         let client = self.shared.settings.builder(Duration::ZERO)?.build().map_err(failed)?;
-        let client = Own {
-            client,
-            tasks: Vec::new(),
-        };
+        let client = Own::new(client);
         client.init().await.map_err(failed)?;
         Ok(client)
     }
@@ -202,13 +199,9 @@ impl Bus {
             .builder(self.shared.settings.patience)?
             .build_subscriber_client()
             .map_err(failed)?;
-        let mut client = Own {
-            client,
-            tasks: Vec::new(),
-        };
+        let mut client = Own::new(client);
         client.init().await.map_err(failed)?;
-        let managed = client.manage_subscriptions();
-        client.tasks.push(managed);
+        client.resubscribing = Some(client.manage_subscriptions());
         Ok(client)
     }
 
@@ -237,6 +230,15 @@ impl Bus {
 
 // === impl Own ===
 
+impl<C: ClientLike + 'static> Own<C> {
+    const fn new(client: C) -> Self {
+        Self {
+            client,
+            resubscribing: None,
+        }
+    }
+}
+
 impl<C: ClientLike + 'static> std::ops::Deref for Own<C> {
     type Target = C;
 
@@ -247,7 +249,7 @@ impl<C: ClientLike + 'static> std::ops::Deref for Own<C> {
 
 impl<C: ClientLike + 'static> Drop for Own<C> {
     fn drop(&mut self) {
-        for task in &self.tasks {
+        if let Some(task) = &self.resubscribing {
             task.abort();
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

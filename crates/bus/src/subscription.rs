@@ -34,37 +34,37 @@ impl Bus {
     /// When Redis refuses it.
     pub async fn subscribe(&self, channel: &str) -> Result<Subscription, Error> {
         let client = self.subscriber().await?;
+        // Before it subscribes: what is published right after must not be missed.
         let messages = client.message_rx();
-        client
-            .subscribe(channel)
-            .await
-            .map_err(|source| Error::redis(source, "subscribe", channel))?;
-        Ok(Subscription {
-            _client: client,
-            messages,
-        })
+        let confirmed = client.subscribe(channel).await;
+        Subscription::new(client, messages, confirmed, channel)
     }
-}
 
-impl Bus {
     /// Subscribes to every channel that fits a pattern.
     pub(crate) async fn subscribe_to_all(&self, pattern: &str) -> Result<Subscription, Error> {
         let client = self.subscriber().await?;
         let messages = client.message_rx();
-        client
-            .psubscribe(pattern)
-            .await
-            .map_err(|source| Error::redis(source, "subscribe", pattern))?;
-        Ok(Subscription {
-            _client: client,
-            messages,
-        })
+        let confirmed = client.psubscribe(pattern).await;
+        Subscription::new(client, messages, confirmed, pattern)
     }
 }
 
 // === impl Subscription ===
 
 impl Subscription {
+    fn new(
+        client: Own<SubscriberClient>,
+        messages: Receiver<Message>,
+        confirmed: Result<(), fred::error::Error>,
+        channels: &str,
+    ) -> Result<Self, Error> {
+        confirmed.map_err(|source| Error::redis(source, "subscribe", channels))?;
+        Ok(Self {
+            _client: client,
+            messages,
+        })
+    }
+
     /// The channel of the next message; some unknown one when messages were missed, `None` at the end.
     pub(crate) async fn next_channel(&mut self) -> Option<Option<String>> {
         match self.messages.recv().await {

@@ -6,6 +6,8 @@ mod bounds;
 #[cfg(test)]
 mod cancel;
 #[cfg(test)]
+mod connection;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod lists;
