@@ -9,8 +9,18 @@ die() { printf '%s\n' "$*" >&2; exit 1; }
 # Where cargo puts what it builds.
 target_dir() { cargo metadata --format-version 1 --no-deps --offline 2>/dev/null | jq -r .target_directory; }
 
-# A TCP port that is free.
-free_port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])'; }
+# A TCP port that is free, and that Linux gives to no outgoing connection before it is used.
+free_port() {
+  python3 -c '
+import random, socket
+while True:
+    try:
+        port = random.randrange(10000, 32000)
+        socket.socket().bind(("127.0.0.1", port))
+        break
+    except OSError: pass
+print(port)'
+}
 
 # start NAME COMMAND…: runs it in the background, remembers its id, keeps its output.
 start() {

@@ -26,6 +26,14 @@ const MEMORY: &[(&str, u64)] = &[("gateway", 64), ("prow", 128), ("forgery", 96)
 const NOTICED: Duration = Duration::from_secs(30);
 /// Nothing of a cancelled build may be alive after this time; steps get no grace to end by themselves.
 const CANCELLED: Duration = Duration::from_secs(4);
+/// Every list, by what the keys beside it begin with.
+const LISTS: &[&str] = &[
+    "{forge:webhooks}",
+    "{forge:builds}",
+    "{forge:builds}:events",
+    "{forge:notifications}",
+    "{forge:notifications}:deliveries",
+];
 /// Most dead letters a list keeps.
 const DEAD_LETTERS: usize = 10_000;
 
@@ -293,59 +301,28 @@ pub(crate) fn of_redis(ledger: &Ledger, world: &World) -> Vec<Check> {
     vec![nothing, dead]
 }
 
-/// Keys that a quiet system does not have.
+/// Keys that a quiet system does not have. Asked one by one, so that a Cluster answers as well.
 pub(crate) fn left(world: &World) -> Vec<String> {
-    let patterns = [
-        "forge:webhooks",
-        "forge:builds",
-        "forge:notifications",
-        "*:high",
-        "*:low",
-        "*:events",
-        "*:deliveries",
-        "*:delayed",
-        "*:proc:*",
-    ];
-    let found = |pattern: &&str| match pattern.strip_prefix('*') {
-        None => (world.server.cli(&["EXISTS", pattern]) == "1")
-            .then(|| (*pattern).to_owned())
-            .into_iter()
-            .collect(),
-        Some(_) => scan(world, pattern),
-    };
-    patterns.iter().flat_map(found).collect::<Vec<String>>()
+    let foreign = ["forge:webhooks", "forge:builds", "forge:notifications"].map(ToOwned::to_owned);
+    let lanes = LISTS.iter().flat_map(|list| {
+        let own = ["", ":high", ":low", ":delayed"].map(|side| format!("{list}{side}"));
+        own.into_iter().chain(slots(world, list))
+    });
+    let keys = foreign.into_iter().chain(lanes);
+    keys.filter(|key| world.server.cli(&["EXISTS", key]) == "1").collect()
 }
 
-fn scan(world: &World, pattern: &str) -> Vec<String> {
-    let lists = [
-        "{forge:webhooks}",
-        "{forge:builds}",
-        "{forge:builds}:events",
-        "{forge:notifications}",
-        "{forge:notifications}:deliveries",
-    ];
-    if let Some(side) = pattern.strip_prefix("*:").filter(|side| !side.contains('*')) {
-        let keys = lists.iter().map(|list| format!("{list}:{side}"));
-        return keys.filter(|key| world.server.cli(&["EXISTS", key]) == "1").collect();
-    }
-    // Slots: of every worker that is registered.
-    let mut slots = Vec::new();
-    for list in lists {
-        for worker in world
-            .server
-            .cli(&["--raw", "ZRANGE", &format!("{list}:workers"), "0", "-1"])
-            .lines()
-        {
-            let n: usize = worker
-                .rsplit('.')
-                .next()
-                .and_then(|n| n.parse().ok())
-                .unwrap_or_default();
-            let keys = (0..n).map(|n| format!("{list}:proc:{worker}:{n}"));
-            slots.extend(keys.filter(|key| world.server.cli(&["EXISTS", key]) == "1"));
-        }
-    }
-    slots
+/// The slots of every worker that is registered.
+fn slots(world: &World, list: &str) -> Vec<String> {
+    let workers = world
+        .server
+        .cli(&["--raw", "ZRANGE", &format!("{list}:workers"), "0", "-1"]);
+    let of_one = |worker: &str| -> Vec<String> {
+        let count = worker.rsplit('.').next().and_then(|count| count.parse().ok());
+        let count: usize = count.unwrap_or_default();
+        (0..count).map(|n| format!("{list}:proc:{worker}:{n}")).collect()
+    };
+    workers.lines().flat_map(of_one).collect()
 }
 
 /// Slots that hold something, whoever's they are.

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process::Command, time::Duration};
 use tempfile::TempDir;
-use testkit::Process;
+use testkit::{Process, until};
 
 /// A second engine on this machine, with a bridge of its own.
 #[derive(Debug)]
@@ -66,20 +66,11 @@ impl Engine {
     }
 
     pub(crate) fn until_it_answers(&self) {
-        for _ in 0..600 {
-            if Command::new("docker")
-                .args(["--host", &self.host(), "version"])
-                .output()
-                .is_ok_and(|o| o.status.success())
-            {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!(
-            "the engine does not answer: {}",
-            fs::read_to_string(self.path("log")).unwrap_or_default()
-        );
+        until("the engine answers", || {
+            let mut version = Command::new("docker");
+            version.args(["--host", &self.host(), "version"]);
+            version.output().is_ok_and(|output| output.status.success())
+        });
     }
 
     /// Lines of what `docker` prints.

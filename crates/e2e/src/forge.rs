@@ -341,11 +341,11 @@ impl Forge {
     }
 
     fn service(&self, name: &str, own: &[(&str, &str)]) -> Process {
-        let mut command = Command::new(binary(name));
+        let (mut command, admin) = (Command::new(binary(name)), free_port());
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
         command.envs([
             ("REDIS_URL", self.redis.url().to_owned()),
-            ("ADMIN_LISTEN", format!("127.0.0.1:{}", free_port())),
+            ("ADMIN_LISTEN", format!("127.0.0.1:{admin}")),
         ]);
         command.envs([("LOG_LEVEL", "info,bus=debug"), ("GRACE_SECONDS", "20")]);
         command
@@ -355,7 +355,7 @@ impl Forge {
         if let Some((_, points)) = self.doom.as_ref().filter(|(doomed, _)| doomed == name) {
             command.env("FAILPOINTS", points);
         }
-        let log = PathBuf::from(self.path(&format!("{name}-{}.log", free_port())));
+        let log = PathBuf::from(self.path(&format!("{name}-{admin}.log")));
         Process::start(&mut command, &log)
     }
 

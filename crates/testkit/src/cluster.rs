@@ -1,10 +1,7 @@
 //! A Redis Cluster of three primaries, each with a replica.
 
-use crate::{
-    process::{Process, free_port},
-    redis::cli,
-};
-use std::{process::Command, time::Duration};
+use crate::{eventually::until, port::free_port, process::Process, redis::cli};
+use std::process::Command;
 use tempfile::TempDir;
 
 /// Six nodes.
@@ -44,7 +41,7 @@ impl Cluster {
             .output()
             .unwrap();
         assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
-        cluster.until("every node says ok", |cluster| {
+        until("every node says ok", || {
             let links = cluster
                 .nodes
                 .iter()
@@ -84,9 +81,7 @@ impl Cluster {
     pub fn kill_primary_of(&mut self, key: &str) {
         let Some(old) = self.primary_of(key) else { return };
         self.nodes[old].process = None;
-        self.until("another primary", |cluster| {
-            cluster.primary_of(key).is_some_and(|new| new != old)
-        });
+        until("another primary", || self.primary_of(key).is_some_and(|new| new != old));
     }
 
     /// Starts whatever was killed.
@@ -125,16 +120,6 @@ impl Cluster {
             "0",
         ]);
         self.nodes[n].process = Some(Process::start(&mut command, &own.join("log")));
-        self.until("the node answers", |_| cli(port, &["PING"]).contains("PONG"));
-    }
-
-    fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
-        for _ in 0..600 {
-            if is_so(self) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("never happened: {what}");
+        until("the node answers", || cli(port, &["PING"]).contains("PONG"));
     }
 }

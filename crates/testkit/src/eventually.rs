@@ -19,3 +19,12 @@ pub async fn within<T>(patience: Duration, what: &str, mut check: impl AsyncFnMu
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }
+
+/// The same for code that may not be async: blocks up to 30 seconds until `is_so`.
+pub fn until(what: &str, is_so: impl Fn() -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < give_up, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(25));
+    }
+}

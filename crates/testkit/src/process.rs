@@ -2,7 +2,6 @@
 
 use std::{
     fs::OpenOptions,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -13,15 +12,6 @@ use std::{
 pub struct Process {
     child: Child,
     log: PathBuf,
-}
-
-/// A TCP port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 /// One of our own programs, beside the test that runs; `scripts/test.sh` builds them first.

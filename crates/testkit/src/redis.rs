@@ -1,7 +1,7 @@
 //! A Redis of its own.
 
-use crate::process::{Process, free_port};
-use std::{path::PathBuf, process::Command, time::Duration};
+use crate::{eventually::until, port::free_port, process::Process};
+use std::{path::PathBuf, process::Command};
 use tempfile::TempDir;
 
 /// A Redis server with append-only file, on a free port.
@@ -61,13 +61,7 @@ impl Redis {
             .args(["--appendonly", "yes", "--save", "", "--enable-debug-command", "local"])
             .args(&self.more);
         self.process = Some(Process::start(&mut command, &folder.join("redis.log")));
-        for _ in 0..200 {
-            if self.cli(&["PING"]).contains("PONG") {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(25));
-        }
-        panic!("redis does not answer");
+        until("redis answers", || self.cli(&["PING"]).contains("PONG"));
     }
 
     /// Runs a command by `redis-cli`; what it printed.

@@ -1,6 +1,9 @@
 //! A registry with a login: Debian's docker-registry.
 
-use crate::process::{Process, free_port, write};
+use crate::{
+    port::free_port,
+    process::{Process, write},
+};
 use std::{process::Command, time::Duration};
 use tempfile::TempDir;
 

@@ -1,10 +1,12 @@
 //! A primary, two replicas and three sentinels.
 
 use crate::{
-    process::{Process, free_port, write},
+    eventually::until,
+    port::free_port,
+    process::{Process, write},
     redis::cli,
 };
-use std::{process::Command, time::Duration};
+use std::process::Command;
 use tempfile::TempDir;
 
 /// A Redis that survives the death of its primary.
@@ -45,7 +47,7 @@ impl Sentinel {
             let process = Process::start(Command::new("redis-server").arg(&config).arg("--sentinel"), &log);
             set.sentinels.push((port, process));
         }
-        set.until("the sentinels know everything", |set| {
+        until("the sentinels know everything", || {
             set.sentinels.iter().all(|(port, _)| {
                 let text = cli(*port, &["SENTINEL", "MASTER", NAME]);
                 let after = |name: &str| {
@@ -89,7 +91,7 @@ impl Sentinel {
         let Some(old) = self.primary() else { return };
         let n = self.nodes.iter().position(|(port, _)| *port == old).unwrap();
         self.nodes[n].1 = None;
-        self.until("another primary", |set| set.primary().is_some_and(|port| port != old));
+        until("another primary", || self.primary().is_some_and(|port| port != old));
         let new = self.primary();
         self.start_node(n, new);
     }
@@ -117,16 +119,6 @@ impl Sentinel {
             command.args(["--replicaof", "127.0.0.1", &primary.to_string()]);
         }
         self.nodes[n].1 = Some(Process::start(&mut command, &own.join("log")));
-        self.until("the node answers", |_| cli(port, &["PING"]).contains("PONG"));
-    }
-
-    fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
-        for _ in 0..600 {
-            if is_so(self) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("never happened: {what}");
+        until("the node answers", || cli(port, &["PING"]).contains("PONG"));
     }
 }

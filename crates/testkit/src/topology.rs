@@ -1,9 +1,6 @@
 //! Every way in which a Redis can be there, behind one face.
 
-use crate::{
-    Cluster, Redis, Sentinel,
-    process::{free_port, write},
-};
+use crate::{Cluster, Redis, Sentinel, port::free_port, process::write};
 use std::process::Command;
 use tempfile::TempDir;
 
