@@ -1,7 +1,7 @@
 //! Places where a test can end a process, or make it forget a duty. Nothing in what is shipped.
 //!
 //! With the feature `failpoints` the variable `FAILPOINTS` turns them on, in the grammar of the crate `fail`:
-//! `FAILPOINTS="prow.webhook.recorded=1*return"` ends the process when it gets there for the first time.
+//! `FAILPOINTS="prow.planned=1*return"` ends the process when it gets there for the first time.
 
 /// Ends the process here, as a crash would, if a test says so. Stands between two effects.
 #[cfg(feature = "failpoints")]

@@ -15,14 +15,14 @@ use crate::{
 };
 use bus::{Bus, Delivery};
 use contract::{BuildQueueMessage, BuildType, CommitHash, Happening, Image, Stage, StageTime, Strategy};
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 use tokio::time::Instant;
 
 /// What every attempt works with.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) engine: Engine,
-    pub(crate) workspaces: Arc<Workspaces>,
+    pub(crate) workspaces: Workspaces,
     /// Whose images and containers these are, on an engine that others may use too.
     pub(crate) installation: String,
     pub(crate) bus: Bus,

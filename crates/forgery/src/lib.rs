@@ -87,7 +87,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let slots = config.slots;
     let bench = Arc::new(attempt::Bench {
         engine,
-        workspaces: Arc::new(workspaces),
+        workspaces,
         installation,
         bus,
         config,

@@ -17,6 +17,13 @@ use tracing::{Instrument as _, Span};
 /// How long before the end of the grace period a running build is given back: a quarter of it, at most
 /// this.
 const GIVE_BACK: Duration = Duration::from_mins(1);
+
+/// The longest that cleaning up after a build may take.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Pause before it is tried again.
+const SWEEP_PAUSE: Duration = Duration::from_secs(2);
+
 /// Takes builds into one slot.
 pub(crate) struct Taking {
     slot: Slot<BuildQueueMessage>,
@@ -25,12 +32,6 @@ pub(crate) struct Taking {
     stopping: CancellationToken,
     grace: Duration,
 }
-
-/// The longest that cleaning up after a build may take.
-const SWEEP: Duration = Duration::from_secs(30);
-
-/// Pause before it is tried again.
-const SWEEP_PAUSE: Duration = Duration::from_secs(2);
 
 /// How an attempt ended.
 enum End {
