@@ -125,10 +125,9 @@ impl std::fmt::Display for Findings {
     }
 }
 
-fn can_write(path: &Path) -> io::Result<()> {
-    let probe = path.join(format!(".check-{}", std::process::id()));
-    fs::write(&probe, "x")?;
-    fs::remove_file(probe)
+/// By a file that never has a name, so that not even a crash leaves it behind.
+fn can_write(folder: &Path) -> io::Result<()> {
+    io::Write::write_all(&mut tempfile::tempfile_in(folder)?, b"can be written")
 }
 
 #[cfg(test)]
