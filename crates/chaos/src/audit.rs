@@ -117,8 +117,7 @@ pub(crate) fn of_builds(
         };
         let status = text(&build["status"]);
         right.looked_at += 1;
-        // A cancel that Redis has forgotten never was.
-        let forgotten = entry.cancelled_at.is_some_and(|at| books.may_be_lost(at)) && status == natural;
+        let forgotten = status == natural && cancel_is_forgotten(&books, entry, build);
         right.expect(forgotten || is_right(entry, natural, build), || {
             format!("{commit} ({entry:?}) is {status}: {}", build["reason"])
         });
@@ -418,6 +417,15 @@ pub(crate) fn of_bounds(options: &Options, drills: &Drills, world: &World) -> Ve
         memory.expect(mib <= *most, || format!("{name} took {mib} MiB, the bound is {most}"));
     }
     vec![noticed, heard, deaf, memory]
+}
+
+/// Whether Redis may have forgotten a cancel, which then never was; or that the build had ended before it.
+fn cancel_is_forgotten(books: &Books, entry: &Entry, build: &Value) -> bool {
+    let Some(cancelled_at) = entry.cancelled_at else {
+        return false;
+    };
+    let ended_at = text(&build["finished_at"]);
+    books.may_be_lost(cancelled_at) || books.may_be_forgotten(&ended_at, &ended_at)
 }
 
 fn is_right(entry: &Entry, natural: &str, build: &Value) -> bool {

@@ -37,6 +37,10 @@ async fn a_running_build_is_stopped_and_nothing_of_it_is_left() {
     assert!(forge.told("build.cancelled").await.verified);
     let (status, answer) = forge.post(&format!("/v1/cicd/builds/{}/cancel", build["id"])).await;
     assert_eq!(status, 409, "{answer}");
+    let record = format!("{{forge:builds}}:job:{}", build["uid"].as_str().unwrap());
+    assert_eq!(forge.redis.cli(&["DEL", &record]), "1");
+    let (status, answer) = forge.post(&format!("/v1/cicd/builds/{}/cancel", build["id"])).await;
+    assert_eq!(status, 409, "what Redis forgot has ended all the same: {answer}");
     forge.is_quiet().await;
 }
 

@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
 };
 use bus::{Cancelled, clock};
-use contract::{BuildEvent, CancelOutcome, CancelRequest, Failure, Happening, Terminal, Timestamp};
+use contract::{BuildEvent, BuildStatus, CancelOutcome, CancelRequest, Failure, Happening, Terminal, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -47,6 +47,9 @@ pub(super) async fn cancel(
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let build = find(&shared, &id).await?;
+    if let BuildStatus::Ended(state) = build.status {
+        return Err(Problem::TooLate(state.to_string())); // Redis may have forgotten it, with the power or by age.
+    }
     let reason = "cancelled through the API";
     let failure = Failure::new("cancelled", reason);
     let event = Happening::ended(Terminal::Cancelled, failure);
