@@ -1,14 +1,15 @@
--- Shared by the scripts of a list. All keys live in one Cluster slot; lanes follow from KEYS[9].
+-- Shared by the scripts of a list. All keys live in one Cluster slot; lanes follow from KEYS[9], up to the last
+-- key unless a script says otherwise.
 local LIST, DELAYED, DEAD, EVENTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local WORKERS, PAUSED, SLOT, JOB = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local FIRST_LANE = 9
+local FIRST_LANE, LAST_LANE = 9, #KEYS
 local DEAD_LETTERS, DEAD_BYTES = 10000, 64 * 1024 * 1024
 local ADOPTIONS = 10
 
 -- How many messages wait, those put aside included.
 local function waiting()
   local n = redis.call('LLEN', LIST) + redis.call('ZCARD', DELAYED)
-  for i = FIRST_LANE, #KEYS do
+  for i = FIRST_LANE, LAST_LANE do
     n = n + redis.call('LLEN', KEYS[i])
   end
   return n
@@ -20,8 +21,8 @@ end
 
 -- Nobody blocks on a lane, so a lane feeds the list as soon as that is empty.
 local function refill()
-  if #KEYS < FIRST_LANE or redis.call('LLEN', LIST) > 0 then return end
-  for i = FIRST_LANE, #KEYS do
+  if LAST_LANE < FIRST_LANE or redis.call('LLEN', LIST) > 0 then return end
+  for i = FIRST_LANE, LAST_LANE do
     if redis.call('LMOVE', KEYS[i], LIST, 'RIGHT', 'LEFT') then return end
   end
 end

@@ -167,6 +167,11 @@ impl Bus {
         self.shared.pool.next()
     }
 
+    /// How long a command may take.
+    pub(crate) fn patience(&self) -> Duration {
+        self.shared.settings.patience
+    }
+
     /// How long its workers may be silent.
     pub fn lease(&self) -> Lease {
         self.shared.settings.lease

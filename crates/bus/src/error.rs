@@ -99,6 +99,16 @@ impl Error {
         }
     }
 
+    /// The same failure, for another message that it befell.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            kind: self.kind.clone(),
+            operation: self.operation,
+            key: self.key.clone(),
+            source: self.source.clone(),
+        }
+    }
+
     /// What kind of failure.
     pub const fn kind(&self) -> &ErrorKind {
         &self.kind

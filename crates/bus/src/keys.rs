@@ -96,16 +96,17 @@ impl Keys {
     }
 
     /// Index into the script's keys (from 1, as Lua counts) of a lane, or of the list itself.
-    pub(crate) fn lane(&self, name: Option<&str>) -> usize {
-        let position = name.and_then(|name| self.lanes.iter().position(|(_, lane)| lane.name == name));
+    pub(crate) fn lane(&self, name: &str) -> usize {
+        let position = self.lanes.iter().position(|(_, lane)| lane.name == name);
         position.map_or(1, |n| FIXED + 1 + n)
     }
 
     /// In which order the lanes are looked at on this turn.
     pub(crate) fn order(&self, turn: u64) -> Vec<String> {
-        let rank = |lane: &contract::route::Lane| {
-            let favoured = turn % 8 < u64::from(lane.turns);
-            if favoured {
+        let mut turns = 0..0;
+        let mut rank = |lane: &contract::route::Lane| {
+            turns = turns.end..turns.end + u64::from(lane.turns);
+            if turns.contains(&(turn % 8)) {
                 0
             } else if lane.first {
                 1
@@ -113,11 +114,8 @@ impl Keys {
                 3
             }
         };
-        let lanes = self
-            .lanes
-            .iter()
-            .enumerate()
-            .map(|(n, (_, lane))| (rank(lane), FIXED + 1 + n));
+        let lanes: Vec<_> = self.lanes.iter().map(|(_, lane)| rank(lane)).collect();
+        let lanes = lanes.into_iter().zip(FIXED + 1..);
         let mut order: Vec<_> = lanes.chain([(2, 1)]).collect();
         order.sort_unstable();
         order.into_iter().map(|(_, index)| index.to_string()).collect()
@@ -135,6 +133,13 @@ mod tests {
         for turn in 1..8 {
             assert_eq!(keys.order(turn), ["9", "1", "10"]);
         }
+    }
+
+    #[test]
+    fn every_lane_of_webhooks_goes_first_on_turns_of_its_own() {
+        let keys = Keys::new(&contract::route::webhooks());
+        let firsts: Vec<_> = (0..8).map(|turn| keys.order(turn).swap_remove(0)).collect();
+        assert_eq!(firsts, ["9", "9", "9", "10", "10", "11", "12", "1"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod backoff;
+mod batch;
 mod cancel;
 pub mod clock;
 mod connection;
@@ -23,6 +24,7 @@ mod subscription;
 mod worker;
 
 pub use backoff::pause;
+pub use batch::Batch;
 pub use cancel::{Cancelled, Canceller};
 pub use connection::Bus;
 pub use delivery::{Delivery, LastWords, Settled, Stop};
@@ -31,7 +33,7 @@ pub use examine::examine;
 pub use holder::Holders;
 pub use lease::{InvalidLease, Lease};
 pub use logs::{Appended, LogReader, LogWriter};
-pub use producer::{Producer, Sent};
+pub use producer::{COPIES, Parcel, Producer, Sent};
 pub use settings::{SETTINGS, Settings};
 pub use slot::Slot;
 pub use subscription::{Heard, Subscription};

@@ -2,8 +2,8 @@
 //! come back, against a real Redis. After each step the invariants must hold; in the end everything that
 //! was ever sent has ended exactly once.
 
-use crate::{Bus, Settings, delivery::letter, keys::Keys, script};
-use contract::route;
+use crate::{Bus, Parcel, Producer, Settings, delivery::letter, keys::Keys, script};
+use contract::{BuildQueueMessage, route};
 use fred::{
     interfaces::{
         ClientLike as _, KeysInterface as _, ListInterface as _, LuaInterface as _, SortedSetsInterface as _,
@@ -108,6 +108,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// A list in Redis, and what the workers believe.
 struct Bench {
     bus: Bus,
+    producer: Producer<BuildQueueMessage>,
     keys: Keys,
     /// Who believes to run what: slot, job and attempt. Of one slot too there may be several, when a task died
     /// and its last words are on their way.
@@ -142,6 +143,7 @@ impl Bench {
         bus.ready().await.unwrap();
         let keys = Keys::new(&route::builds());
         Self {
+            producer: bus.producer(&route::builds()),
             bus,
             keys,
             beliefs: Vec::new(),
@@ -175,7 +177,6 @@ impl Bench {
     async fn run(&self, name: &'static str, slot: &str, job: &str, args: Vec<Value>) -> Vec<String> {
         let scripts = self.bus.scripts();
         let script = match name {
-            "enqueue" => &scripts.enqueue,
             "pick" => &scripts.pick,
             "claim" => &scripts.claim,
             "finish" => &scripts.finish,
@@ -247,15 +248,15 @@ impl Bench {
     async fn meddle(&mut self, step: Step) -> Result<(), TestCaseError> {
         match step {
             Step::Enqueue(job, lane) => {
-                let lane = [1, 9, 10][lane].to_string();
-                let args = vec![
-                    payload(job).into(),
-                    lane.into(),
-                    "100".into(),
-                    "1000000".into(),
-                    "0".into(),
-                ];
-                self.run("enqueue", self.keys.list(), &self.job(job), args).await;
+                let lane = ["", "high", "low"][lane];
+                let parcel = Parcel {
+                    id: id(job),
+                    payload: payload(job),
+                    lane: lane.to_owned(),
+                    once: None,
+                    copy_to: None,
+                };
+                self.producer.send_parcel(parcel).await.unwrap();
                 self.sent[job] = true;
             }
             Step::Push(job) => {

@@ -1,11 +1,11 @@
 //! Putting messages on a list: once each, within the list's bounds.
 
 use crate::{Bus, Error, ErrorKind, keys::Keys, script};
-use contract::{Message, Priority, route::List};
+use contract::{Message, route::List};
 use std::time::Duration;
 
-/// Puts messages on one list.
-#[derive(Clone, Debug)]
+/// Puts messages on one list; cheap to clone.
+#[derive(Debug)]
 pub struct Producer<T> {
     bus: Bus,
     keys: Keys,
@@ -21,6 +21,25 @@ pub enum Sent {
     Duplicate(String),
 }
 
+/// A message, encoded and addressed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parcel {
+    /// The message's id: the same id twice is the same message.
+    pub id: String,
+    /// Its JSON text.
+    pub payload: String,
+    /// The lane it waits in; the list itself when it has no such lane.
+    pub lane: String,
+    /// What else makes it the same message as another, and for how long, in whole seconds.
+    pub once: Option<(String, Duration)>,
+    /// Another list that gets a copy in the same step, for a program of somebody else. It keeps the newest
+    /// [`COPIES`]. In a Redis Cluster its key must have the hash tag of the message's own list.
+    pub copy_to: Option<String>,
+}
+
+/// Most messages that a list of copies keeps.
+pub const COPIES: u32 = 10_000;
+
 impl Bus {
     /// A producer for this list.
     pub fn producer<T: Message>(&self, list: &List<T>) -> Producer<T> {
@@ -32,64 +51,114 @@ impl Bus {
     }
 }
 
+// === impl Parcel ===
+
+impl Parcel {
+    /// Encodes a message.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON, which no message of the contract can cause.
+    pub fn new<T: Message>(message: &T) -> Result<Self, Error> {
+        let payload = message
+            .to_json()
+            .map_err(|error| Error::new(ErrorKind::Protocol(error.to_string()), "encode", &message.id()))?;
+        Ok(Self {
+            id: message.id(),
+            payload,
+            lane: message.lane().to_owned(),
+            once: None,
+            copy_to: None,
+        })
+    }
+}
+
 // === impl Producer ===
 
+impl<T> Clone for Producer<T> {
+    fn clone(&self) -> Self {
+        Self {
+            bus: self.bus.clone(),
+            keys: self.keys.clone(),
+            list: self.list.clone(),
+        }
+    }
+}
+
 impl<T: Message> Producer<T> {
-    /// Sends a message in the normal lane. Sending it again is harmless.
+    /// Sends a message in its lane. Sending it again is harmless.
     ///
     /// # Errors
     /// `Full`, `TooLarge`, or Redis is unreachable; then it may or may not have been sent.
     pub async fn send(&self, message: &T) -> Result<Sent, Error> {
-        let payload = self.encode(message)?;
-        self.send_text(&message.id(), payload, Priority::Normal, None).await
+        self.send_parcel(Parcel::new(message)?).await
     }
 
-    /// Sends a message unless one with the same fingerprint was sent within that time.
+    /// Sends a message that was encoded before.
     ///
     /// # Errors
     /// As [`Self::send`].
-    pub async fn send_once(&self, message: &T, fingerprint: &str, within: Duration) -> Result<Sent, Error> {
-        let payload = self.encode(message)?;
-        self.send_text(&message.id(), payload, Priority::Normal, Some((fingerprint, within)))
-            .await
+    pub async fn send_parcel(&self, parcel: Parcel) -> Result<Sent, Error> {
+        self.send_all(vec![parcel]).await.pop().unwrap_or(Ok(Sent::Queued))
     }
 
-    /// Sends the text of a message that was encoded before.
-    ///
-    /// # Errors
-    /// As [`Self::send`].
-    pub async fn send_text(
-        &self,
-        id: &str,
-        payload: String,
-        priority: Priority,
-        once: Option<(&str, Duration)>,
-    ) -> Result<Sent, Error> {
-        let limits = &self.list.limits;
-        if payload.len() > limits.message_bytes {
-            let kind = ErrorKind::TooLarge {
-                bytes: payload.len(),
-                limit: limits.message_bytes,
-            };
-            return Err(Error::new(kind, "enqueue", self.keys.list()));
+    /// Sends several messages in one round trip; one answer for each, in the same order.
+    pub(crate) async fn send_all(&self, parcels: Vec<Parcel>) -> Vec<Result<Sent, Error>> {
+        let longest = self.list.limits.message_bytes;
+        let fits = |parcel: &Parcel| parcel.payload.len() <= longest;
+        let sizes: Vec<_> = parcels.iter().map(|parcel| parcel.payload.len()).collect();
+        let mut answers = match self.enqueue(parcels.into_iter().filter(fits)).await {
+            Ok(answers) => answers,
+            Err(error) => sizes
+                .iter()
+                .filter(|size| **size <= longest)
+                .map(|_| Err(error.again()))
+                .collect(),
         }
-        let seen = self.keys.seen(once.map_or("", |(fingerprint, _)| fingerprint));
-        let lane = self.keys.lane(Some(priority.as_str()));
-        let args = vec![
-            payload.into(),
-            lane.to_string().into(),
+        .into_iter();
+        let answer = |size: usize| {
+            if size <= longest {
+                let missing = || Err(self.error(ErrorKind::Protocol("too few answers".to_owned())));
+                return answers.next().unwrap_or_else(missing);
+            }
+            let (bytes, limit) = (size, longest);
+            Err(self.error(ErrorKind::TooLarge { bytes, limit }))
+        };
+        sizes.into_iter().map(answer).collect()
+    }
+
+    async fn enqueue(&self, parcels: impl Iterator<Item = Parcel>) -> Result<Vec<Result<Sent, Error>>, Error> {
+        let limits = &self.list.limits;
+        let mut keys = self.keys.plain();
+        let mut args = vec![
+            keys.len().to_string().into(),
             limits.items.to_string().into(),
             limits.total_bytes.to_string().into(),
-            once.map_or(0, |(_, within)| within.as_secs()).to_string().into(),
+            COPIES.to_string().into(),
         ];
-        let keys = self.keys.all(&seen, &self.keys.job(id));
-        let answer = script::run(self.bus.client(), &self.bus.scripts().enqueue, "enqueue", keys, args).await?;
-        match answer.text(0).as_str() {
-            "ok" => Ok(Sent::Queued),
-            "exists" => Ok(Sent::Duplicate(answer.text(1))),
-            "full" => Err(Error::new(ErrorKind::Full(answer.text(1)), "enqueue", self.keys.list())),
-            _ => Err(answer.unexpected()),
+        for parcel in parcels {
+            let (fingerprint, within) = parcel.once.unwrap_or_default();
+            let copies = parcel.copy_to.unwrap_or_else(|| self.keys.list().to_owned());
+            keys.extend([self.keys.seen(&fingerprint), self.keys.job(&parcel.id), copies]);
+            args.extend([
+                parcel.payload.into(),
+                self.keys.lane(&parcel.lane).to_string().into(),
+                within.as_secs().to_string().into(),
+            ]);
         }
+        let answer = script::run(self.bus.client(), &self.bus.scripts().enqueue, "enqueue", keys, args).await?;
+        let texts = answer.texts();
+        let (words, _odd) = texts.as_chunks::<2>();
+        let one = |[word, detail]: &[String; 2]| match word.as_str() {
+            "ok" => Ok(Sent::Queued),
+            "exists" => Ok(Sent::Duplicate(detail.clone())),
+            "full" => Err(self.error(ErrorKind::Full(detail.clone()))),
+            _ => Err(answer.unexpected()),
+        };
+        Ok(words.iter().map(one).collect())
+    }
+
+    pub(crate) fn error(&self, kind: ErrorKind) -> Error {
+        Error::new(kind, "enqueue", self.keys.list())
     }
 
     /// How many messages wait on the list, those put aside included; what is being worked on does not count.
@@ -97,15 +166,27 @@ impl<T: Message> Producer<T> {
     /// # Errors
     /// When Redis is unreachable.
     pub async fn waiting(&self) -> Result<u64, Error> {
-        let answer = script::run(
-            self.bus.client(),
-            &self.bus.scripts().waiting,
-            "count",
-            self.keys.plain(),
-            Vec::new(),
-        )
-        .await?;
-        Ok(answer.number(0))
+        self.counts().await.map(|counts| counts.number(0))
+    }
+
+    /// The same for each lane by its name; the list itself has none.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn lanes(&self) -> Result<Vec<(&'static str, u64)>, Error> {
+        let counts = self.counts().await?;
+        let lanes = self.list.limits.lanes.iter().map(|lane| lane.name);
+        Ok([""]
+            .into_iter()
+            .chain(lanes)
+            .zip(1..)
+            .map(|(lane, n)| (lane, counts.number(n)))
+            .collect())
+    }
+
+    async fn counts(&self) -> Result<script::Answer, Error> {
+        let script = &self.bus.scripts().waiting;
+        script::run(self.bus.client(), script, "count", self.keys.plain(), Vec::new()).await
     }
 
     /// Puts a message back that Redis has lost; `None` when it is still there, else how it ended.
@@ -125,11 +206,5 @@ impl<T: Message> Producer<T> {
             "ended" => Ok(Some(answer.text(1))),
             _ => Err(answer.unexpected()),
         }
-    }
-
-    fn encode(&self, message: &T) -> Result<String, Error> {
-        message
-            .to_json()
-            .map_err(|error| Error::new(ErrorKind::Protocol(error.to_string()), "encode", self.keys.list()))
     }
 }

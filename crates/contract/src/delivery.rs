@@ -1,6 +1,6 @@
 //! A webhook, made uniform by gateway: the same shape whatever forge sent it.
 
-use crate::{CloneUrl, DeliveryId, Metadata, ProjectName, Provider, Rest, Timestamp};
+use crate::{CloneUrl, DeliveryId, Metadata, ProjectName, Provider, QueueType, Rest, Timestamp};
 
 /// One authentic webhook; one JSON object on `forge:webhooks`.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -16,6 +16,9 @@ pub struct WebhookDelivery {
     /// The event's action, where it has one, such as `opened`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
+    /// Which lane it waits in.
+    #[serde(default)]
+    pub queue: QueueType,
     /// When gateway took it.
     pub received_at: Timestamp,
     /// Where it happened; absent for events that belong to no repository.
@@ -121,6 +124,7 @@ impl WebhookDelivery {
             source,
             body,
             event: event.to_owned(),
+            queue: QueueType::Default,
             action: None,
             repository: None,
             sender: None,

@@ -34,7 +34,7 @@ pub use project::{
 };
 pub use status::{BuildStatus, IllegalTransition, Terminal};
 pub use time::{InvalidTimestamp, Timestamp};
-pub use vocabulary::{BuildType, EventType, Priority, Provider, Strategy, UnknownWord};
+pub use vocabulary::{BuildType, EventType, Priority, Provider, QueueType, Strategy, UnknownWord};
 
 /// Fields that this version does not know, kept so that nothing is lost on the way through.
 pub type Rest = serde_json::Map<String, serde_json::Value>;

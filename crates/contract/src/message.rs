@@ -1,6 +1,8 @@
 //! What every message on a list has in common.
 
-use crate::{BuildEvent, BuildQueueMessage, EndpointDelivery, InvalidMessage, Metadata, Notification, WebhookDelivery};
+use crate::{
+    BuildEvent, BuildQueueMessage, EndpointDelivery, InvalidMessage, Metadata, Notification, Priority, WebhookDelivery,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 mod sealed {
@@ -18,6 +20,11 @@ pub trait Message: sealed::Sealed + Serialize + DeserializeOwned + Send + Sync +
 
     /// The metadata, to be filled in; made if there is none.
     fn metadata_mut(&mut self) -> &mut Metadata;
+
+    /// Which lane of its list it waits in; the list itself when it has no such lane.
+    fn lane(&self) -> &'static str {
+        ""
+    }
 
     /// Parses and validates.
     ///
@@ -37,7 +44,7 @@ pub trait Message: sealed::Sealed + Serialize + DeserializeOwned + Send + Sync +
 }
 
 macro_rules! message {
-    ($name:ident, |$this:ident| $id:expr) => {
+    ($name:ident, |$this:ident| $id:expr $(, $lane:expr)?) => {
         impl sealed::Sealed for $name {}
 
         impl Message for $name {
@@ -45,6 +52,11 @@ macro_rules! message {
                 let $this = self;
                 $id
             }
+
+            $(fn lane(&self) -> &'static str {
+                let $this = self;
+                $lane
+            })?
 
             fn metadata(&self) -> Option<&Metadata> {
                 Some(&self.metadata)
@@ -57,7 +69,7 @@ macro_rules! message {
     };
 }
 
-message!(WebhookDelivery, |this| this.id.to_string());
+message!(WebhookDelivery, |this| this.id.to_string(), this.queue.as_str());
 message!(BuildEvent, |this| this.key());
 message!(Notification, |this| this.event_id.to_string());
 
@@ -66,6 +78,10 @@ impl sealed::Sealed for BuildQueueMessage {}
 impl Message for BuildQueueMessage {
     fn id(&self) -> String {
         self.id.to_string()
+    }
+
+    fn lane(&self) -> &'static str {
+        self.priority.unwrap_or(Priority::Normal).as_str()
     }
 
     fn metadata(&self) -> Option<&Metadata> {

@@ -3,7 +3,7 @@
 //! Side keys of a list `L` live at `{L}:…`; where `L` already contains a hash tag, at `L:…`. They
 //! hash to the same Redis Cluster slot as `L`, so that one script may touch them all.
 
-use crate::{BuildEvent, BuildQueueMessage, EndpointDelivery, Message, Notification, WebhookDelivery};
+use crate::{BuildEvent, BuildQueueMessage, EndpointDelivery, Message, Notification, QueueType, WebhookDelivery};
 use std::{borrow::Cow, marker::PhantomData, time::Duration};
 
 /// A Redis list that carries one kind of message, and the bounds it lives within.
@@ -41,7 +41,7 @@ pub struct Limits {
 pub struct Lane {
     /// The last part of its key.
     pub name: &'static str,
-    /// Of how many turns out of eight it is looked at first.
+    /// Of how many turns out of eight it is looked at first; the turns of a list's lanes follow one another.
     pub turns: u8,
     /// Whether it is looked at before the list itself on all other turns.
     pub first: bool,
@@ -77,14 +77,29 @@ const PLAIN: Limits = Limits {
     pause: (Duration::from_secs(1), Duration::from_secs(30)),
 };
 
-/// gateway → prow: webhooks.
+/// gateway → prow: webhooks. A lane for each [`crate::QueueType`] but the default one, which is the list itself:
+/// whatever floods one of them, each other is looked at first on turns of its own.
 pub const fn webhooks() -> List<WebhookDelivery> {
+    const fn lane(queue: QueueType, turns: u8) -> Lane {
+        Lane {
+            name: queue.as_str(),
+            turns,
+            first: false,
+        }
+    }
+    const LANES: &[Lane] = &[
+        lane(QueueType::Deployment, 3),
+        lane(QueueType::Validation, 2),
+        lane(QueueType::Workflow, 1),
+        lane(QueueType::Recovery, 1),
+    ];
     List::fixed(
         "forge:webhooks",
         Limits {
             message_bytes: 32 * MIB,
             items: 10_000,
             total_bytes: 256 * MIB as u64,
+            lanes: LANES,
             remember: Duration::from_hours(96),
             ..PLAIN
         },

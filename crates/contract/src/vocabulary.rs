@@ -111,3 +111,26 @@ words! {
         Bitbucket = "bitbucket",
     }
 }
+
+words! {
+    /// What kind of work a webhook leads to; each kind waits in a lane of its own.
+    QueueType, "default, deployment, validation, workflow, recovery", {
+        /// Whatever is none of the others.
+        Default = "default",
+        /// New code on a branch or tag, releases.
+        Deployment = "deployment",
+        /// Pull requests and the checks on them.
+        Validation = "validation",
+        /// What people say about them: reviews, comments, installations.
+        Workflow = "workflow",
+        /// Asked for again, after something failed.
+        Recovery = "recovery",
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "the macro derives for all vocabularies alike")]
+impl Default for QueueType {
+    fn default() -> Self {
+        Self::Default
+    }
+}

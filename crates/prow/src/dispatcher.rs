@@ -4,7 +4,7 @@ use crate::{
     Config,
     store::{Intent, Route, Store},
 };
-use bus::{Bus, Error, ErrorKind, Producer};
+use bus::{Bus, Error, ErrorKind, Parcel, Producer};
 use contract::{BuildQueueMessage, Notification};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
@@ -112,16 +112,22 @@ impl Dispatcher {
     }
 
     async fn carry(&self, route: Route, intent: &Intent) -> Result<(), Error> {
-        let (id, payload) = (intent.message_id.as_str(), intent.payload.clone());
+        let parcel = Parcel {
+            id: intent.message_id.clone(),
+            payload: intent.payload.clone(),
+            lane: intent.priority.as_str().to_owned(),
+            once: None,
+            copy_to: None,
+        };
         let sent = match route {
-            Route::Builds => self.builds.send_text(id, payload, intent.priority, None).await,
-            Route::Notifications => self.notifications.send_text(id, payload, intent.priority, None).await,
+            Route::Builds => self.builds.send_parcel(parcel).await,
+            Route::Notifications => self.notifications.send_parcel(parcel).await,
         };
         match sent {
             Ok(_) => Ok(()),
             Err(error) if matches!(error.kind(), ErrorKind::TooLarge { .. }) => {
                 // It will never fit; holding up everything behind it would help nobody.
-                tracing::error!(message.id = id, error = %error, "a message can never be sent");
+                tracing::error!(message.id = intent.message_id, error = %error, "a message can never be sent");
                 Ok(())
             }
             Err(error) => Err(error),

@@ -1,7 +1,7 @@
 //! The ordinary life of a message.
 
 use crate::util::{Lab, message, take, take_nothing};
-use bus::{LastWords, Sent, Settled};
+use bus::{LastWords, Parcel, Sent, Settled};
 use contract::{Message as _, Priority};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -62,14 +62,13 @@ async fn a_message_that_was_sent_before_is_not_sent_again_not_even_after_it_ende
         producer.send(&message("a")).await.unwrap(),
         Sent::Duplicate("failed".into())
     );
-    let once = Some(("fingerprint", Duration::from_mins(1)));
-    let text = || message("b").to_json().unwrap();
+    let parcel = |id| Parcel {
+        once: Some(("fingerprint".to_owned(), Duration::from_mins(1))),
+        ..Parcel::new(&message(id)).unwrap()
+    };
+    assert_eq!(producer.send_parcel(parcel("b")).await.unwrap(), Sent::Queued);
     assert_eq!(
-        producer.send_text("b", text(), Priority::Normal, once).await.unwrap(),
-        Sent::Queued
-    );
-    assert_eq!(
-        producer.send_text("c", text(), Priority::Normal, once).await.unwrap(),
+        producer.send_parcel(parcel("c")).await.unwrap(),
         Sent::Duplicate("seen".into())
     );
 }
@@ -154,10 +153,9 @@ async fn nobody_idles_beside_a_message_in_another_lane() {
         ("n2", Priority::Normal),
         ("high", Priority::High),
     ] {
-        producer
-            .send_text(id, message(id).to_json().unwrap(), priority, None)
-            .await
-            .unwrap();
+        let mut message = message(id);
+        message.priority = Some(priority);
+        producer.send(&message).await.unwrap();
     }
     let worker = lab.worker(1).await;
     let mut slot = worker.slot(0);

@@ -2,6 +2,8 @@
 #![expect(clippy::disallowed_methods, reason = "tests wait and spawn freely")]
 
 #[cfg(test)]
+mod batch;
+#[cfg(test)]
 mod bounds;
 #[cfg(test)]
 mod cancel;
