@@ -50,6 +50,11 @@ async fn health(State(life): State<Life>) -> Response {
 }
 
 async fn metrics(State(life): State<Life>) -> Response {
+    metrics_page(&life)
+}
+
+/// Every metric of the service in the text format of `OpenMetrics`.
+pub fn metrics_page(life: &Life) -> Response {
     let mut text = String::new();
     let encoded = life.metrics(|registry| prometheus_client::encoding::text::encode(&mut text, registry));
     match encoded {

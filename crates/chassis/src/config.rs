@@ -3,6 +3,7 @@
 mod file;
 mod values;
 
+pub use file::yaml;
 pub use values::Values;
 pub(crate) use values::command;
 

@@ -1,11 +1,11 @@
 //! Serving HTTP/1.1 to people one does not trust: every wait and every size has a bound.
 
-use crate::{Failure, Life, Policy};
+use crate::{Failure, Life, Policy, tls::Tls};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    server::graceful::{GracefulShutdown, Watcher},
     service::TowerToHyperService,
 };
 use std::{
@@ -14,9 +14,12 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    time::timeout,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// Bounds of a server.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +45,21 @@ impl Default for Limits {
     }
 }
 
+/// What is served, and how.
+#[derive(Clone)]
+struct Server {
+    routes: Router,
+    limits: Limits,
+    tls: Option<Tls>,
+}
+
+/// A connection, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Most bytes of a request's head; 431 past it.
+const HEAD_BYTES: usize = 64 * 1024;
 /// Pause after a failed accept: usually the process has run out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -85,16 +103,47 @@ pub async fn serve(
     limits: Limits,
     life: &Life,
 ) -> Result<SocketAddr, Failure> {
+    listen(
+        name,
+        address,
+        Server {
+            routes,
+            limits,
+            tls: None,
+        },
+        life,
+    )
+    .await
+}
+
+/// The same over TLS.
+///
+/// # Errors
+/// When the address is taken.
+pub async fn serve_tls(
+    name: &'static str,
+    address: SocketAddr,
+    routes: Router,
+    limits: Limits,
+    tls: Tls,
+    life: &Life,
+) -> Result<SocketAddr, Failure> {
+    let tls = Some(tls);
+    listen(name, address, Server { routes, limits, tls }, life).await
+}
+
+async fn listen(name: &'static str, address: SocketAddr, server: Server, life: &Life) -> Result<SocketAddr, Failure> {
     let failed = |source| Failure::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     tracing::info!(server = name, address = %bound, "listening");
-    life.spawn(name, Policy::Essential, accept(listener, routes, limits, life.clone()));
+    life.spawn(name, Policy::Essential, accept(listener, server, life.clone()));
     Ok(bound)
 }
 
-async fn accept(listener: TcpListener, routes: Router, limits: Limits, life: Life) {
+async fn accept(listener: TcpListener, server: Server, life: Life) {
     let stopping = life.stopping();
+    let limits = server.limits;
     let slots = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     loop {
@@ -115,40 +164,58 @@ async fn accept(listener: TcpListener, routes: Router, limits: Limits, life: Lif
                 continue;
             }
         };
-        let served = connection(stream, peer, routes.clone(), limits, &graceful);
+        let (server, watcher, stopping) = (server.clone(), graceful.watcher(), life.stopping());
         life.spawn("connection", Policy::BestEffort, async move {
-            served.await;
+            let served = async {
+                let begun = tokio::select! {
+                    begun = server.begin(stream) => begun,
+                    () = stopping.cancelled() => Err("the service stops".into()),
+                };
+                server.serve(begun?, peer, watcher).await
+            };
+            if let Err(error) = served.await {
+                tracing::debug!(error, %peer, "a connection ended early");
+            }
             drop(slot);
         });
     }
     drop(listener);
-    tokio::time::timeout(limits.drain, graceful.shutdown()).await.ok(); // Who is slower is cut off.
+    timeout(limits.drain, graceful.shutdown()).await.ok(); // Who is slower is cut off.
 }
 
-fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    routes: Router,
-    limits: Limits,
-    graceful: &GracefulShutdown,
-) -> impl Future<Output = ()> + Send + use<> {
-    stream.set_nodelay(true).ok(); // An optimisation; without it things are merely slower.
-    let service = tower::ServiceExt::map_request(
-        routes,
-        move |mut request: axum::http::Request<hyper::body::Incoming>| {
+// === impl Server ===
+
+impl Server {
+    /// Waits for the first bytes, and through the handshake if there is one. Until then a connection costs next
+    /// to nothing: no buffers.
+    async fn begin(&self, stream: TcpStream) -> Result<Box<dyn Stream>, String> {
+        stream.set_nodelay(true).ok(); // An optimisation; without it things are merely slower.
+        let handshake = async {
+            stream.readable().await?;
+            let Some(tls) = &self.tls else {
+                return Ok::<Box<dyn Stream>, std::io::Error>(Box::new(stream));
+            };
+            let config = Arc::clone(&tls.borrow());
+            Ok(Box::new(TlsAcceptor::from(config).accept(stream).await?))
+        };
+        let begun = timeout(self.limits.header_wait, handshake).await;
+        begun
+            .map_err(|_elapsed| "nothing came".to_owned())?
+            .map_err(|error| error.to_string())
+    }
+
+    async fn serve(self, stream: Box<dyn Stream>, peer: SocketAddr, watcher: Watcher) -> Result<(), String> {
+        let with_peer = move |mut request: axum::http::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(peer);
             request.map(axum::body::Body::new)
-        },
-    );
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_wait)
-        .max_headers(limits.headers)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    let watched = graceful.watch(served);
-    async move {
-        if let Err(error) = watched.await {
-            tracing::debug!(%error, %peer, "a connection ended early");
-        }
+        };
+        let service = tower::ServiceExt::map_request(self.routes, with_peer);
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_wait)
+            .max_headers(self.limits.headers)
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        watcher.watch(served).await.map_err(|error| error.to_string())
     }
 }

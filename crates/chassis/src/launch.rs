@@ -141,6 +141,7 @@ where
     if matches.get_flag("print-config") {
         return ExitCode::SUCCESS;
     }
+    more_files();
     // The only provider in the workspace; a second call cannot happen and would change nothing.
     rustls::crypto::ring::default_provider().install_default().ok();
     let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().enable_all().build() else {
@@ -151,7 +152,8 @@ where
     let code = if matches.subcommand_matches("check").is_some() {
         runtime.block_on(examine(service, findings))
     } else {
-        runtime.block_on(live(service, common, findings, |life| run(config, life)))
+        let values = move || Values::gather(&matches, &settings, environment());
+        runtime.block_on(live(service, common, values, findings, |life| run(config, life)))
     };
     runtime.shutdown_background();
     ExitCode::from(code)
@@ -173,7 +175,13 @@ async fn examine(service: &Service, findings: impl Future<Output = Findings>) ->
     if findings.is_fit() { 0 } else { DEPENDENCY_MISSING }
 }
 
-async fn live<F, L>(service: &Service, common: Common, findings: L, run: impl FnOnce(Life) -> F) -> u8
+async fn live<F, L>(
+    service: &Service,
+    common: Common,
+    values: impl Fn() -> Values + Send + Sync + 'static,
+    findings: L,
+    run: impl FnOnce(Life) -> F,
+) -> u8
 where
     F: Future<Output = Result<(), Failure>>,
     L: Future<Output = Findings> + Send + 'static,
@@ -181,7 +189,7 @@ where
     #[cfg(feature = "failpoints")]
     let _read = failpoints::read();
     let telemetry = telemetry::start(service.name, &common.telemetry);
-    let life = Life::new(common.grace);
+    let life = Life::new(common.grace, values);
     tracing::info!(service = service.name, version = env!("CARGO_PKG_VERSION"), "starting");
     life.spawn("check", Policy::BestEffort, {
         let stopping = life.stopping();
@@ -282,6 +290,17 @@ fn probe(admin: SocketAddr, path: &str) -> std::io::Result<()> {
 }
 
 /// The one place where the environment is read.
+/// A connection is a file, and 1,024 of them, the usual bound, are few; the hard one is for us to use.
+fn more_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let all = Rlimit {
+        current: hard,
+        maximum: hard,
+    };
+    setrlimit(Resource::Nofile, all).ok(); // Then it stays as it was.
+}
+
 fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))

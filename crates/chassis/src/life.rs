@@ -1,5 +1,6 @@
 //! The life of a service: named tasks, readiness, and a stop that loses nothing.
 
+use crate::Values;
 use prometheus_client::registry::Registry;
 use std::{
     collections::BTreeMap,
@@ -33,9 +34,13 @@ struct Inner {
     grace: Duration,
     tasks: TaskTracker,
     broken: watch::Sender<Option<&'static str>>,
+    values: Rereading,
     health: Mutex<Health>,
     registry: Mutex<Registry>,
 }
+
+/// Gathers the configuration's values as they are now.
+struct Rereading(Box<dyn Fn() -> Values + Send + Sync>);
 
 #[derive(Debug, Default)]
 struct Health {
@@ -54,17 +59,23 @@ pub struct Latch {
 // === impl Life ===
 
 impl Life {
-    pub(crate) fn new(grace: Duration) -> Self {
+    pub(crate) fn new(grace: Duration, values: impl Fn() -> Values + Send + Sync + 'static) -> Self {
         Self {
             inner: Arc::new(Inner {
                 stop: CancellationToken::new(),
                 grace,
                 tasks: TaskTracker::new(),
                 broken: watch::Sender::new(None),
+                values: Rereading(Box::new(values)),
                 health: Mutex::default(),
                 registry: Mutex::default(),
             }),
         }
+    }
+
+    /// The configuration's values as they are now, in flags, environment and files.
+    pub fn values(&self) -> Values {
+        (self.inner.values.0)()
     }
 
     /// Cancelled when the service must stop taking work.
@@ -174,6 +185,12 @@ impl Life {
         F: Future<Output: Send> + Send + 'static,
     {
         self.inner.tasks.spawn(task)
+    }
+}
+
+impl std::fmt::Debug for Rereading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rereading")
     }
 }
 

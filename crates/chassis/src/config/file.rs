@@ -9,11 +9,22 @@ pub(crate) fn read(path: &Path) -> Result<BTreeMap<String, String>, String> {
     parse(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
+/// Reads YAML, or JSON, which is YAML. An error says where it is, not what is there.
+///
+/// # Errors
+/// When it is neither.
+pub fn yaml(text: &str) -> Result<Value, String> {
     if text.trim().is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(Value::Null);
     }
-    let value: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    serde_saphyr::from_str(text).map_err(|error| match error.location() {
+        Some(at) => format!("not YAML at line {}, column {}", at.line(), at.column()),
+        None => "not YAML".to_owned(),
+    })
+}
+
+fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let value = yaml(text)?;
     let mut flat = BTreeMap::new();
     flatten("", value, &mut flat)?;
     Ok(flat)

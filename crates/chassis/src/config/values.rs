@@ -114,7 +114,7 @@ impl Values {
     }
 
     /// Every error so far, one a line.
-    pub(crate) fn errors(&self) -> Vec<String> {
+    pub fn errors(&self) -> Vec<String> {
         self.errors.iter().map(ToString::to_string).collect()
     }
 

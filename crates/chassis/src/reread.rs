@@ -1,0 +1,57 @@
+//! The configuration, read again while the service runs.
+//!
+//! It is read on SIGHUP and every few seconds, and what was read is compared: so it does not matter whether a
+//! file was written, renamed or mounted anew.
+
+use crate::{Life, Values};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How often it is read without being asked.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Calls `apply` whenever `read` reads something else than before, until the service stops. What is wrong is
+/// logged once and changes nothing.
+pub async fn reread<C: PartialEq>(
+    life: Life,
+    mut current: C,
+    read: fn(&mut Values) -> Option<C>,
+    mut apply: impl FnMut(&C),
+) {
+    let stopping = life.stopping();
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => return tracing::error!(%error, "cannot listen for SIGHUP"),
+    };
+    let mut known = Vec::new();
+    loop {
+        let asked = tokio::select! {
+            hangup = hangups.recv() => hangup.is_some(),
+            () = tokio::time::sleep(EVERY) => false,
+            () = stopping.cancelled() => return,
+        };
+        let mut values = life.values();
+        let next = read(&mut values);
+        let errors = values.errors();
+        match next {
+            Some(next) if errors.is_empty() => {
+                let changed = next != current;
+                if changed {
+                    apply(&next);
+                    current = next;
+                }
+                if changed || asked {
+                    tracing::info!(changed, "read the configuration again");
+                }
+            }
+            Some(_) | None if asked || errors != known => {
+                tracing::error!(
+                    errors = errors.join("; "),
+                    "the configuration is wrong now; what was there before holds"
+                );
+            }
+            Some(_) | None => {}
+        }
+        known = errors;
+    }
+}
