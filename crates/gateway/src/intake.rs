@@ -1,46 +1,48 @@
-//! One delivery: seal, parse, once, send, 202.
+//! The way of one delivery: who asks, how often, how much, is it proved, what does it say, where does it go.
+//!
+//! The order matters. Nothing is remembered, and next to nothing computed, for somebody who has proved nothing.
 
 use crate::{
-    Config,
-    github::{self, Event, Reading},
+    Config, address,
+    body::{Bodies, Whole},
+    json, lane,
     metrics::Metrics,
+    outlet::Outlet,
+    provider::{self, Event, Head, Reading},
+    rate::Limit,
     reject::Rejection,
+    rules::Rules,
 };
+use arc_swap::ArcSwap;
 use axum::{
     Json,
     body::Body,
     http::{HeaderMap, Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bus::{Bus, ErrorKind, Producer, Sent};
+use bus::{Parcel, Sent, clock};
 use chassis::Life;
 use contract::{DeliveryId, Metadata, Provider, WebhookDelivery};
-use http_body_util::{BodyExt as _, Limited};
-use seal::Key;
 use serde_json::json;
-use std::time::Duration;
-use tokio::{sync::Semaphore, time::Instant};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
-/// The longest a body may take, drip by drip or at once.
-const BODY_WAIT: Duration = Duration::from_secs(8);
-/// How long the same bytes under another delivery id count as the same event.
-const SAME_BYTES: Duration = Duration::from_mins(10);
-/// The same for actions that people repeat on purpose.
-const SAME_BYTES_REPEATABLE: Duration = Duration::from_secs(10);
-const UNIT: usize = 1024;
-
-/// Takes deliveries of GitHub.
-pub(crate) struct Hook {
-    keys: Vec<Key>,
-    max_payload: usize,
-    /// Bodies in memory, in units of 1,024 bytes.
-    memory: Semaphore,
-    producer: Producer<WebhookDelivery>,
-    metrics: Metrics,
+/// Takes deliveries of every forge.
+pub(crate) struct Intake {
+    rules: Arc<ArcSwap<Rules>>,
+    by_address: Option<Limit<IpAddr>>,
+    by_repository: Option<Limit<String>>,
+    bodies: Bodies,
+    outlet: Outlet,
+    pub(crate) metrics: Metrics,
 }
 
-/// An accepted request, and what became of it.
+/// A request that was taken, and what became of it.
 enum Answer {
     Accepted(DeliveryId),
     Duplicate,
@@ -48,147 +50,234 @@ enum Answer {
     Pong,
 }
 
-struct Head {
-    event: String,
-    delivery: DeliveryId,
-    seal: Vec<u8>,
-}
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+/// How long the same bytes under another delivery id count as the same event.
+const SAME_BYTES: Duration = Duration::from_mins(10);
+/// The same for actions that people repeat on purpose.
+const SAME_BYTES_REPEATABLE: Duration = Duration::from_secs(10);
+/// How often those who were counted are looked through.
+const TIDY: Duration = Duration::from_secs(30);
+/// The longest a delivery may take in all: GitHub gives up after 10 s, and never comes again.
+const DEADLINE: Duration = Duration::from_secs(9);
 
-// === impl Hook ===
+// === impl Intake ===
 
-impl Hook {
-    pub(crate) fn new(config: &Config, bus: &Bus, life: &Life) -> Self {
+impl Intake {
+    pub(crate) fn new(config: &Config, rules: Arc<ArcSwap<Rules>>, outlet: Outlet, life: &Life) -> Self {
         Self {
-            keys: config
-                .secrets
-                .iter()
-                .map(|secret| Key::new(secret.expose().as_bytes()))
-                .collect(),
-            max_payload: config.max_payload,
-            memory: Semaphore::new((config.max_in_flight / UNIT).max(1)),
-            producer: bus.producer(&config.list),
+            rules,
+            by_address: config.by_address.map(|rate| Limit::new("address", rate, NOBODY)),
+            by_repository: config
+                .by_repository
+                .map(|rate| Limit::new("repository", rate, String::new())),
+            bodies: Bodies::new(config.max_payload, config.max_in_flight),
+            outlet,
             metrics: Metrics::new(life),
         }
     }
 
+    /// Forgets, from time to time, who came long ago.
+    pub(crate) async fn tidy(self: Arc<Self>, life: Life) {
+        let stopping = life.stopping();
+        while tokio::select! {
+            () = tokio::time::sleep(TIDY) => true,
+            () = stopping.cancelled() => false,
+        } {
+            self.by_address.iter().for_each(Limit::tidy);
+            self.by_repository.iter().for_each(Limit::tidy);
+        }
+    }
+
     /// Answers one request, and counts and logs it.
-    pub(crate) async fn answer(&self, request: Request<Body>) -> Response {
+    pub(crate) async fn answer(&self, provider: Provider, request: Request<Body>) -> Response {
         let begun = Instant::now();
+        let rules = self.rules.load_full();
+        let peer = request.extensions().get::<SocketAddr>();
+        let peer = peer.map_or(NOBODY, SocketAddr::ip);
+        let client = address::client(peer, request.headers(), &rules.proxies);
         let correlation_id = correlation_id(request.headers());
-        let span = tracing::info_span!("webhook", correlation_id, event = tracing::field::Empty);
+        let span = tracing::info_span!("webhook", correlation_id, %provider, event = tracing::field::Empty);
         let incoming = request.headers().get("traceparent").and_then(|v| v.to_str().ok());
         chassis::trace::follow(&span, incoming);
-        let answer = self.take(request, &correlation_id).instrument(span.clone()).await;
+        let delivery = Delivery {
+            rules: &rules,
+            provider,
+            client,
+            correlation_id: &correlation_id,
+        };
+        let taken = tokio::time::timeout(DEADLINE, self.take(&delivery, request));
+        let answer = taken.instrument(span.clone()).await.unwrap_or(Err(Rejection::TooSlow));
         let spent = begun.elapsed();
         let _entered = span.enter();
         match answer {
             Ok(answer) => {
-                self.metrics.count(answer.word(), spent.as_secs_f64());
-                tracing::info!(
-                    outcome = answer.word(),
-                    duration_ms = spent.as_millis(),
-                    "took a webhook"
-                );
+                self.metrics.count(answer.word(), spent);
+                let duration_ms = spent.as_millis();
+                tracing::info!(outcome = answer.word(), duration_ms, "took a webhook");
                 answer.into_reply(spent)
             }
             Err(rejection) => {
-                self.metrics.count(rejection.word(), spent.as_secs_f64());
-                tracing::warn!(outcome = rejection.word(), error = %rejection, "refused a webhook");
+                self.metrics.count(rejection.word(), spent);
+                if rejection.is_violation() {
+                    tracing::warn!(target: "audit", %client, reason = rejection.word(), error = %rejection, "refused a webhook");
+                } else {
+                    tracing::warn!(outcome = rejection.word(), error = %rejection, "cannot take a webhook");
+                }
                 rejection.into_reply(&correlation_id)
             }
         }
     }
 
-    async fn take(&self, request: Request<Body>, correlation_id: &str) -> Result<Answer, Rejection> {
-        if self.keys.is_empty() {
+    async fn take(&self, delivery: &Delivery<'_>, request: Request<Body>) -> Result<Answer, Rejection> {
+        let (rules, provider) = (delivery.rules, delivery.provider);
+        if rules
+            .allowed
+            .as_ref()
+            .is_some_and(|allowed| !allowed.has(delivery.client))
+        {
+            return Err(Rejection::Forbidden);
+        }
+        slow(self.by_address.as_ref(), &address::network(delivery.client)).await?;
+        if !rules.secrets.knows(provider) {
             return Err(Rejection::NotConfigured);
         }
         let (parts, body) = request.into_parts();
-        let head = head(&parts.headers)?;
-        let announced = self.announced(&parts.headers)?;
-        let units = u32::try_from(announced.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        let _held = self.memory.try_acquire_many(units).map_err(|_full| Rejection::Busy)?;
+        delivery.check(&parts.headers)?;
+        let head = provider::head(provider, &parts.headers)?;
         tracing::Span::current().record("event", &head.event);
-        let body = self.body(body).await?;
-        if !self.keys.iter().any(|key| key.verify(&[&body], &head.seal)) {
+        let body = self.bodies.read(&parts.headers, body).await?;
+        let reading = delivery.prove_and_read(&head, &body)?;
+        let events = match reading {
+            Reading::Ping => return Ok(Answer::Pong),
+            Reading::Ignored(reason) => return Ok(Answer::Ignored(reason)),
+            Reading::Relevant(events) => events,
+        };
+        if !rules.events.is_empty() && !rules.events.contains(&head.event) {
+            return Ok(Answer::Ignored(format!("events of type {} are not wanted", head.event)));
+        }
+        let mistakes = rules.schemas.mistakes(provider, &head.event, &body.bytes);
+        if !mistakes.is_empty() {
+            return Err(Rejection::BadBody(mistakes));
+        }
+        let named = events.first().and_then(|event| event.repository.as_ref());
+        if let Some(repository) = named {
+            slow(self.by_repository.as_ref(), &repository.full_name.to_string()).await?;
+        }
+        self.send(delivery, head, events, body).await
+    }
+
+    /// Sends every event of a delivery on. When one of them cannot be sent the forge is asked to come again, and
+    /// those that were sent are duplicates then.
+    async fn send(
+        &self,
+        delivery: &Delivery<'_>,
+        head: Head,
+        events: Vec<Event>,
+        body: Whole<'_>,
+    ) -> Result<Answer, Rejection> {
+        let seal = head.proof.fingerprint(&body.bytes);
+        let text =
+            String::from_utf8(body.bytes).map_err(|_invalid| Rejection::BadBody(vec!["body: not UTF-8".to_owned()]))?;
+        let mut queued = false;
+        let last = events.len().saturating_sub(1);
+        let mut text = Some(text);
+        for (n, event) in events.into_iter().enumerate() {
+            let body = if n == last { text.take() } else { text.clone() };
+            let parcel = delivery.parcel(&head, n, event, body.unwrap_or_default(), &seal)?;
+            queued |= self.outlet.send(parcel).await? == Sent::Queued;
+        }
+        chassis::crash_point("gateway.sent");
+        Ok(if queued {
+            Answer::Accepted(head.delivery)
+        } else {
+            Answer::Duplicate
+        })
+    }
+}
+
+/// What is known of a delivery before its headers are read.
+struct Delivery<'a> {
+    rules: &'a Rules,
+    provider: Provider,
+    client: IpAddr,
+    correlation_id: &'a str,
+}
+
+// === impl Delivery ===
+
+impl Delivery<'_> {
+    /// Who sends what, as far as it matters to everybody.
+    fn check(&self, headers: &HeaderMap) -> Result<(), Rejection> {
+        let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        let kind = text(header::CONTENT_TYPE).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        let coding = text(header::CONTENT_ENCODING).unwrap_or("identity");
+        if !kind.eq_ignore_ascii_case("application/json") || !coding.eq_ignore_ascii_case("identity") {
+            return Err(Rejection::NotJson);
+        }
+        let agent = text(header::USER_AGENT).unwrap_or_default();
+        let agents = &self.rules.agents;
+        if !agents.is_empty() && !agents.iter().any(|known| agent.starts_with(known.as_str())) {
+            return Err(Rejection::BadHeader("User-Agent"));
+        }
+        Ok(())
+    }
+
+    /// Proves the body, then reads it. Where the secret depends on the repository the body is asked for its name
+    /// first, and for nothing else.
+    fn prove_and_read(&self, head: &Head, body: &Whole<'_>) -> Result<Reading, Rejection> {
+        let (secrets, body) = (&self.rules.secrets, body.bytes.as_slice());
+        let named = secrets
+            .depend_on_the_repository(self.provider)
+            .then(|| provider::owner_or_repository(self.provider, body))
+            .flatten();
+        let mut known = secrets.of(self.provider, named.as_deref()).iter();
+        if !known.any(|known| head.proof.is_by(known, body, clock::now_ms())) {
             return Err(Rejection::BadSignature);
         }
-        if head.event == "ping" {
-            return Ok(Answer::Pong);
+        if !json::is_shallow(body) {
+            return Err(Rejection::BadBody(vec![format!(
+                "body: nested deeper than {}",
+                json::DEPTH
+            )]));
         }
-        match github::read(&head.event, &body).map_err(Rejection::BadBody)? {
-            Reading::Ignored(reason) => Ok(Answer::Ignored(reason)),
-            Reading::Relevant(event) => self.send(head, *event, body, correlation_id).await,
-        }
+        provider::read(self.provider, &head.event, body).map_err(Rejection::BadBody)
     }
 
-    /// The body's length, as announced; without that, the most it may be.
-    fn announced(&self, headers: &HeaderMap) -> Result<usize, Rejection> {
-        let length = headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-        let length = length.unwrap_or(self.max_payload);
-        if length > self.max_payload {
-            Err(Rejection::TooLarge(self.max_payload))
+    /// One event of a delivery, as it goes onto the list.
+    fn parcel(&self, head: &Head, n: usize, event: Event, body: String, seal: &str) -> Result<Parcel, Rejection> {
+        let within = if lane::is_asked_for_again(event.action.as_deref()) {
+            SAME_BYTES_REPEATABLE
         } else {
-            Ok(length)
-        }
-    }
-
-    async fn body(&self, body: Body) -> Result<Vec<u8>, Rejection> {
-        let whole = Limited::new(body, self.max_payload).collect();
-        let whole = tokio::time::timeout(BODY_WAIT, whole)
-            .await
-            .map_err(|_elapsed| Rejection::TooSlow)?;
-        let whole = whole.map_err(|error| {
-            if error.is::<http_body_util::LengthLimitError>() {
-                Rejection::TooLarge(self.max_payload)
-            } else {
-                Rejection::Unreadable
-            }
-        })?;
-        Ok(whole.to_bytes().to_vec())
-    }
-
-    async fn send(&self, head: Head, event: Event, body: Vec<u8>, correlation_id: &str) -> Result<Answer, Rejection> {
-        let fingerprint = seal::bytes_to_hex(&head.seal);
-        let repeatable = matches!(event.action.as_deref(), Some("rerequested" | "requested_action"));
-        let within = if repeatable { SAME_BYTES_REPEATABLE } else { SAME_BYTES };
-        let body = String::from_utf8(body).map_err(|_invalid| Rejection::BadBody(vec!["not UTF-8".to_owned()]))?;
-        let now = bus::clock::now();
-        let mut metadata = Metadata::correlated(correlation_id);
+            SAME_BYTES
+        };
+        let mut metadata = Metadata::correlated(self.correlation_id);
         metadata.triggered_by = Some("webhook".to_owned());
         metadata.processed_by = Some("gateway".to_owned());
         metadata.traceparent = chassis::trace::carry(&tracing::Span::current(), None);
-        let mut delivery = WebhookDelivery::new(
-            head.delivery.clone(),
-            Provider::Github,
-            &head.event,
-            now,
-            event.source,
-            body,
-        );
-        delivery.action = event.action;
-        delivery.repository = event.repository;
-        delivery.sender = event.sender;
-        delivery.metadata = metadata;
-        match self.producer.send_once(&delivery, &fingerprint, within).await {
-            Ok(Sent::Queued) => {
-                chassis::crash_point("gateway.sent");
-                Ok(Answer::Accepted(head.delivery))
-            }
-            Ok(Sent::Duplicate(_)) => Ok(Answer::Duplicate),
-            Err(error) => {
-                tracing::error!(error = %chassis::chain(&error), "cannot queue a webhook");
-                Err(if let ErrorKind::TooLarge { limit, .. } = error.kind() {
-                    Rejection::TooLarge(*limit)
-                } else if matches!(error.kind(), ErrorKind::Full(_) | ErrorKind::OutOfMemory) {
-                    Rejection::QueueFull
-                } else {
-                    Rejection::QueueAway
-                })
-            }
-        }
+        let (id, seal) = if n == 0 {
+            (head.delivery.clone(), seal.to_owned())
+        } else {
+            let id = format!("{}.{n}", head.delivery).parse();
+            (
+                id.map_err(|_long| Rejection::BadHeader("the delivery's id"))?,
+                format!("{seal}.{n}"),
+            )
+        };
+        let queue = self.rules.queues.get(&head.event).copied();
+        let queue = queue.unwrap_or_else(|| lane::of(&head.event, &event));
+        let mut webhook = WebhookDelivery::new(id, self.provider, &head.event, clock::now(), event.source, body);
+        webhook.queue = queue;
+        webhook.action = event.action;
+        webhook.repository = event.repository;
+        webhook.sender = event.sender;
+        webhook.metadata = metadata;
+        let parcel = Parcel::new(&webhook).map_err(|_never| Rejection::QueueAway)?;
+        Ok(Parcel {
+            once: Some((seal, within)),
+            copy_to: self.rules.copies.get(&head.event).cloned(),
+            ..parcel
+        })
     }
 }
 
@@ -221,48 +310,27 @@ impl Answer {
     }
 }
 
-/// Checks type and required headers, all at once.
-fn head(headers: &HeaderMap) -> Result<Head, Rejection> {
-    let text = |name: &'static str| headers.get(name).and_then(|v| v.to_str().ok());
-    let kind = text("content-type").unwrap_or_default();
-    if !kind
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .eq_ignore_ascii_case("application/json")
-    {
-        return Err(Rejection::NotJson);
+/// Counts one, and waits if it comes too often, but not yet far too often.
+async fn slow<K: std::hash::Hash + Eq + Clone>(limit: Option<&Limit<K>>, key: &K) -> Result<(), Rejection> {
+    let Some(limit) = limit else { return Ok(()) };
+    let wait = limit.count(key).map_err(Rejection::TooMany)?;
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
     }
-    let required = ["X-GitHub-Event", "X-GitHub-Delivery", "X-Hub-Signature-256"];
-    let missing: Vec<_> = required
-        .into_iter()
-        .filter(|name| !headers.contains_key(*name))
-        .collect();
-    if missing.contains(&"X-Hub-Signature-256") && missing.len() == 1 {
-        return Err(Rejection::BadSignature);
-    }
-    if !missing.is_empty() {
-        return Err(Rejection::MissingHeaders(required.to_vec()));
-    }
-    let seals = headers.get_all("X-Hub-Signature-256").iter().count();
-    let seal = text("X-Hub-Signature-256").and_then(|v| seal::hex_to_bytes(v.strip_prefix("sha256=")?));
-    let seal = seal.filter(|_| seals == 1).ok_or(Rejection::BadSignature)?;
-    let event = text("X-GitHub-Event")
-        .filter(|e| e.len() <= 64)
-        .ok_or(Rejection::BadHeader("X-GitHub-Event"))?;
-    let delivery = text("X-GitHub-Delivery").and_then(|v| v.parse().ok());
-    let delivery = delivery.ok_or(Rejection::BadHeader("X-GitHub-Delivery"))?;
-    Ok(Head {
-        event: event.to_owned(),
-        delivery,
-        seal,
-    })
+    Ok(())
 }
 
 /// The delivery id when it is a UUID, else a new one.
 fn correlation_id(headers: &HeaderMap) -> String {
-    let delivery = headers.get("X-GitHub-Delivery").and_then(|v| v.to_str().ok());
-    let id = delivery.and_then(|text| text.parse::<uuid::Uuid>().ok());
+    const NAMES: [&str; 6] = [
+        "x-github-delivery",
+        "idempotency-key",
+        "x-gitlab-event-uuid",
+        "x-forgejo-delivery",
+        "x-gitea-delivery",
+        "x-request-uuid",
+    ];
+    let named = NAMES.iter().find_map(|name| headers.get(*name)?.to_str().ok());
+    let id = named.and_then(|text| text.parse::<uuid::Uuid>().ok());
     id.unwrap_or_else(uuid::Uuid::now_v7).to_string()
 }

@@ -1,15 +1,29 @@
 #![doc = include_str!("../README.md")]
 
+mod address;
+mod body;
 mod config;
-mod github;
-mod hook;
+mod intake;
+mod json;
+mod lane;
 mod metrics;
+mod outlet;
+mod proof;
+mod provider;
+mod rate;
 mod reject;
 mod routes;
+mod rules;
+mod schema;
+mod secrets;
+mod spool;
 
+use arc_swap::ArcSwap;
 use bus::{Bus, ErrorKind};
-use chassis::{Failure, Findings, Life, Service};
-use std::time::Duration;
+use chassis::{Failure, Findings, Life, Policy, Service, Values, http};
+use outlet::Outlet;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::watch, time::Instant};
 
 pub use config::Config;
 
@@ -22,60 +36,106 @@ pub const SERVICE: Service = Service {
     about: "Takes webhooks of git forges and puts them on a list, once each.",
     admin_listen: "127.0.0.1:9101",
     grace_seconds: "30",
-    settings: &[config::SETTINGS, bus::SETTINGS],
+    settings: &[config::SETTINGS, rules::SETTINGS, bus::SETTINGS],
 };
 
 /// Reads the configuration.
-pub fn configure(values: &mut chassis::Values) -> Option<Config> {
+pub fn configure(values: &mut Values) -> Option<Config> {
     Config::read(values)
 }
 
 /// Looks at what the gateway needs.
 pub async fn check(config: Config) -> Findings {
     let mut findings = Findings::default();
-    if config.secrets.is_empty() {
+    let secrets = config.rules.rules().map_or(0, |rules| rules.secrets.len());
+    if secrets == 0 {
         let cure = "set security.secret (GITHUB_WEBHOOK_SECRET) to what the hook was given at the forge";
         findings.wrong("secret", "there is none, so every webhook is refused", cure);
     } else {
-        findings.fine("secret", format!("{} in use", config.secrets.len()));
+        findings.fine("secret", format!("{secrets} in use"));
+    }
+    if let Some(spool) = &config.spool {
+        findings.folder("spool", &spool.folder);
     }
     bus::examine(&config.bus, &mut findings).await;
     findings
 }
 
-/// Serves webhooks until the service stops. Answers 503 while Redis is away.
+/// Serves webhooks until the service stops. While Redis is away they wait in the spool, or are answered 503.
 ///
 /// # Errors
-/// When the address is taken.
+/// When the address is taken, or the spool cannot be used.
 pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
+    let unusable = |what: &str, error: &dyn std::fmt::Display| Failure::Dependency(format!("{what}: {error}"));
     let bus = Bus::start(config.bus.clone()).map_err(|e| Failure::Dependency(chassis::chain(&e)))?;
-    let redis = life.latch("redis");
-    life.spawn(
-        "redis watch",
-        chassis::Policy::Essential,
-        watch_redis(bus.clone(), redis, life.stopping()),
-    );
-    if config.secrets.is_empty() {
+    let (rules, tls) = (config.rules.rules(), config.rules.tls());
+    let rules = rules.map_err(|(_, error)| unusable("rules", &error))?;
+    let tls = tls.map_err(|error| unusable("certificate", &error))?;
+
+    let (batch, carrying) = bus.batch(&config.list);
+    life.spawn("batch", Policy::Essential, carrying);
+    let spool = config.spool.as_ref();
+    let spool = spool
+        .map(|spool| spool::Spool::open(&spool.folder, spool.most))
+        .transpose();
+    let spool = spool.map_err(|error| unusable("spool", &error))?;
+    if let Some(spool) = spool.clone() {
+        let forwarding = spool.forward(batch.clone(), life.stopping());
+        life.spawn("spool", Policy::Essential, forwarding);
+    }
+    let outlet = Outlet::new(batch, spool);
+    let watching = watch_redis(bus.clone(), life.clone(), outlet.clone());
+    life.spawn("redis watch", Policy::Essential, watching);
+
+    if rules.secrets.len() == 0 {
         tracing::warn!("no webhook secret is configured, so every webhook is refused");
     }
-    let routes = routes::routes(&config, &bus, &life);
-    chassis::http::serve(
-        "webhooks",
-        config.listen,
-        routes,
-        chassis::http::Limits::default(),
-        &life,
-    )
-    .await?;
+    let rules = Arc::new(ArcSwap::from_pointee(rules));
+    let (certificate, certificates) = tls.map(watch::channel).unzip();
+    let rereading = {
+        let rules = Arc::clone(&rules);
+        chassis::reread(life.clone(), config.rules.clone(), rules::Text::read, move |text| {
+            let (Ok(now), Ok(tls)) = (text.rules(), text.tls()) else {
+                return; // It was seen to be good when it was read.
+            };
+            rules.store(Arc::new(now));
+            if let (Some(certificate), Some(tls)) = (&certificate, tls) {
+                certificate.send_replace(tls);
+            }
+        })
+    };
+    life.spawn("rereading", Policy::Essential, rereading);
+
+    let intake = Arc::new(intake::Intake::new(&config, rules, outlet.clone(), &life));
+    life.spawn("tidying", Policy::Essential, Arc::clone(&intake).tidy(life.clone()));
+    let shared = routes::Shared {
+        intake,
+        outlet,
+        list: bus.producer(&config.list),
+        life: life.clone(),
+        started: Instant::now(),
+    };
+    let routes = routes::routes(&config, shared);
+    let limits = http::Limits {
+        connections: config.connections,
+        ..http::Limits::default()
+    };
+    match certificates {
+        Some(tls) => http::serve_tls("webhooks", config.listen, routes, limits, tls, &life).await?,
+        None => http::serve("webhooks", config.listen, routes, limits, &life).await?,
+    };
     life.ready();
     Ok(())
 }
 
-/// Keeps the readiness true to Redis. An unfit Redis is as bad as none.
-async fn watch_redis(bus: Bus, latch: chassis::Latch, stopping: tokio_util::sync::CancellationToken) {
+/// Keeps the readiness true to Redis. An unfit Redis is as bad as none. With a spool the gateway is ready all the
+/// same: it can take deliveries.
+async fn watch_redis(bus: Bus, life: Life, outlet: Outlet) {
+    let (latch, stopping) = (life.latch("redis"), life.stopping());
     let mut fit = false;
     loop {
         let checked = if fit { bus.ping().await } else { bus.ready().await };
+        outlet.redis_is(checked.is_ok());
         match checked {
             Ok(()) => {
                 fit = true;
@@ -85,7 +145,9 @@ async fn watch_redis(bus: Bus, latch: chassis::Latch, stopping: tokio_util::sync
                 if matches!(error.kind(), ErrorKind::Unsuitable(_) | ErrorKind::Unauthorized) {
                     tracing::error!(error = %chassis::chain(&error), "redis cannot be used");
                 }
-                latch.wrong(error.to_string());
+                if !outlet.has_spool() {
+                    latch.wrong(error.to_string());
+                }
             }
         }
         tokio::select! {

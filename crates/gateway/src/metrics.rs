@@ -4,16 +4,35 @@ use chassis::{
     Life,
     metrics::metrics::{counter::Counter, family::Family, histogram::Histogram},
 };
+use std::time::Duration;
 
 /// The gateway's metrics; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     deliveries: Family<Outcome, Counter>,
     seconds: Histogram,
+    /// All of them, in microseconds.
+    spent: Counter,
+}
+
+/// The same, in the words of the older form.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Totals {
+    pub(crate) all: u64,
+    /// Proved and understood, whatever followed.
+    pub(crate) valid: u64,
+    /// On their list.
+    pub(crate) processed: u64,
+    /// Proved and understood, but there was no place for them.
+    pub(crate) failed: u64,
+    pub(crate) average_ms: f64,
 }
 
 /// `outcome="…"`.
 type Outcome = [(&'static str, &'static str); 1];
+
+const VALID: &[&str] = &["accepted", "duplicate", "ignored", "pong"];
+const FAILED: &[&str] = &["queue_full", "queue_away"];
 
 // === impl Metrics ===
 
@@ -29,11 +48,38 @@ impl Metrics {
             );
             registry.register("gateway_delivery_seconds", "Time to answer a delivery", seconds.clone());
         });
-        Self { deliveries, seconds }
+        Self {
+            deliveries,
+            seconds,
+            spent: Counter::default(),
+        }
     }
 
-    pub(crate) fn count(&self, outcome: &'static str, seconds: f64) {
+    pub(crate) fn count(&self, outcome: &'static str, spent: Duration) {
         self.deliveries.get_or_create(&[("outcome", outcome)]).inc();
-        self.seconds.observe(seconds);
+        self.seconds.observe(spent.as_secs_f64());
+        self.spent.inc_by(u64::try_from(spent.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn totals(&self, outcomes: &[&'static str]) -> Totals {
+        let of = |words: &[&'static str]| -> u64 {
+            let count = |word| self.deliveries.get(&[("outcome", word)]).map_or(0, |count| count.get());
+            words.iter().copied().map(count).sum()
+        };
+        let (valid, failed) = (of(VALID), of(FAILED));
+        let all = valid + of(outcomes);
+        #[expect(clippy::cast_precision_loss, reason = "an average for people")]
+        let average_ms = if all == 0 {
+            0.0
+        } else {
+            self.spent.get() as f64 / all as f64 / 1e3
+        };
+        Totals {
+            all,
+            valid: valid + failed,
+            processed: of(&["accepted"]),
+            failed,
+            average_ms,
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Refusing a delivery: a public text for the sender, the reason for the log.
 
+use crate::rate::TooMany;
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -12,9 +13,13 @@ use serde::Serialize;
 pub(crate) enum Rejection {
     #[error("not configured: this endpoint has no secret")]
     NotConfigured,
+    #[error("this address may not send")]
+    Forbidden,
+    #[error("too many requests, come again in {} s", .0.after)]
+    TooMany(TooMany),
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
-    #[error("the body must be application/json")]
+    #[error("the body must be application/json, and not compressed")]
     NotJson,
     #[error("required headers are missing")]
     MissingHeaders(Vec<&'static str>),
@@ -55,12 +60,32 @@ struct Problem<'a> {
 /// When a forge may come again, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
+/// The words of all refusals.
+pub(crate) const WORDS: &[&str] = &[
+    "not_configured",
+    "forbidden",
+    "too_many",
+    "too_large",
+    "not_json",
+    "missing_headers",
+    "bad_header",
+    "bad_signature",
+    "bad_body",
+    "too_slow",
+    "unreadable",
+    "busy",
+    "queue_full",
+    "queue_away",
+];
+
 // === impl Rejection ===
 
 impl Rejection {
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
             Self::NotConfigured | Self::Busy | Self::QueueFull | Self::QueueAway => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::MissingHeaders(_) | Self::BadHeader(_) | Self::Unreadable => StatusCode::BAD_REQUEST,
@@ -74,6 +99,8 @@ impl Rejection {
     pub(crate) const fn word(&self) -> &'static str {
         match self {
             Self::NotConfigured => "not_configured",
+            Self::Forbidden => "forbidden",
+            Self::TooMany(_) => "too_many",
             Self::TooLarge(_) => "too_large",
             Self::NotJson => "not_json",
             Self::MissingHeaders(_) => "missing_headers",
@@ -88,6 +115,14 @@ impl Rejection {
         }
     }
 
+    /// Whether the sender did something that it must not, rather than we could not.
+    pub(crate) const fn is_violation(&self) -> bool {
+        !matches!(
+            self,
+            Self::NotConfigured | Self::Busy | Self::QueueFull | Self::QueueAway
+        )
+    }
+
     /// The reply, as RFC 9457 problem details with the older `error` field.
     pub(crate) fn into_reply(self, correlation_id: &str) -> Response {
         let status = self.status();
@@ -95,6 +130,8 @@ impl Rejection {
             Self::MissingHeaders(required) => (Some(required), None),
             Self::BadBody(details) => (None, Some(details)),
             Self::NotConfigured
+            | Self::Forbidden
+            | Self::TooMany(_)
             | Self::TooLarge(_)
             | Self::NotJson
             | Self::BadHeader(_)
@@ -123,6 +160,16 @@ impl Rejection {
         );
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if let Self::TooMany(many) = &self {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(many.after));
+            for (name, text) in [("ratelimit-policy", &many.policy), ("ratelimit", &many.limit)] {
+                headers.extend(
+                    HeaderValue::from_str(text)
+                        .ok()
+                        .map(|text| (HeaderName::from_static(name), text)),
+                );
+            }
         }
         reply
     }

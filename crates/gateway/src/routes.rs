@@ -1,40 +1,117 @@
 //! Method and path, and what answers there.
 
-use crate::{Config, hook::Hook};
+use crate::{Config, intake::Intake, outlet::Outlet, reject};
 use axum::{
     Json, Router,
+    body::Body,
     extract::State,
-    http::StatusCode,
+    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use bus::Bus;
+use bus::Producer;
 use chassis::Life;
+use contract::{Provider, WebhookDelivery};
 use serde_json::json;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::time::Instant;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// Every route of the public port.
-pub(crate) fn routes(config: &Config, bus: &Bus, life: &Life) -> Router {
-    let hook = Arc::new(Hook::new(config, bus, life));
-    let github = post(async |State(hook): State<Arc<Hook>>, request| hook.answer(request).await);
-    let started = Instant::now();
-    let life = life.clone();
-    let health = get(async move || report(&life, started));
-    Router::new()
-        .route("/webhook/github", github.clone())
-        .route("/v1/webhooks/github", github)
-        .route("/health", health)
-        .with_state(hook)
+/// What every route may ask.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) outlet: Outlet,
+    pub(crate) list: Producer<WebhookDelivery>,
+    pub(crate) life: Life,
+    pub(crate) started: Instant,
 }
 
-fn report(life: &Life, started: Instant) -> Response {
-    let wrong = life.wrong();
-    let (status, word) = if wrong.is_empty() {
-        (StatusCode::OK, "healthy")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "unhealthy")
+/// Every route of the public port.
+pub(crate) fn routes(config: &Config, shared: Shared) -> Router {
+    let mut routes = Router::new()
+        .route("/health", get(health))
+        .route("/metrics", get(metrics));
+    for provider in Provider::ALL.iter().copied() {
+        let take = post(async move |State(shared): State<Shared>, request: Request<Body>| {
+            shared.intake.answer(provider, request).await
+        });
+        routes = routes
+            .route(&format!("/webhook/{provider}"), take.clone())
+            .route(&format!("/v1/webhooks/{provider}"), take);
+    }
+    let routes = routes.with_state(shared);
+    match cors(&config.origins) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    }
+}
+
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    let origins = match origins {
+        [] => return None,
+        [all] if all == "*" => AllowOrigin::any(),
+        some => AllowOrigin::list(some.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
     };
-    let uptime = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    (status, Json(json!({"status": word, "uptime": uptime, "checks": wrong}))).into_response()
+    let cors = CorsLayer::new().allow_origin(origins);
+    Some(
+        cors.allow_methods([Method::GET, Method::POST])
+            .allow_headers([header::CONTENT_TYPE]),
+    )
+}
+
+async fn health(State(shared): State<Shared>) -> Response {
+    let wrong = shared.life.wrong();
+    let (status, word) = if !wrong.is_empty() {
+        (StatusCode::SERVICE_UNAVAILABLE, "unhealthy")
+    } else if shared.outlet.is_degraded() {
+        (StatusCode::OK, "degraded")
+    } else {
+        (StatusCode::OK, "healthy")
+    };
+    let totals = shared.intake.metrics.totals(reject::WORDS);
+    let uptime = u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let redis = if wrong.contains_key("redis") || shared.outlet.is_degraded() {
+        "away"
+    } else {
+        "ok"
+    };
+    let mut checks = BTreeMap::from([("redis", redis.to_owned())]);
+    checks.extend(wrong);
+    let body = json!({
+        "status": word,
+        "uptime": uptime,
+        "metrics": {
+            "totalRequests": totals.all,
+            "validRequests": totals.valid,
+            "invalidRequests": totals.all - totals.valid,
+        },
+        "checks": checks,
+    });
+    (status, Json(body)).into_response()
+}
+
+/// For Prometheus where it is asked for, as scrapers do; else the document of the older form.
+async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let accept = accept.unwrap_or_default();
+    if accept.contains("text/plain") || accept.contains("openmetrics") {
+        return chassis::metrics_page(&shared.life);
+    }
+    let totals = shared.intake.metrics.totals(reject::WORDS);
+    let queues = shared.list.lanes().await.unwrap_or_default();
+    let queues: BTreeMap<_, _> = queues
+        .into_iter()
+        .map(|(lane, waiting)| (if lane.is_empty() { "default" } else { lane }, waiting))
+        .collect();
+    Json(json!({
+        "totalRequests": totals.all,
+        "validRequests": totals.valid,
+        "invalidRequests": totals.all - totals.valid,
+        "processedEvents": totals.processed,
+        "failedEvents": totals.failed,
+        "averageProcessingTime": totals.average_ms,
+        "queueMetrics": queues,
+    }))
+    .into_response()
 }

@@ -1,27 +1,16 @@
-//! GitHub's headers and bodies, made uniform. Pure.
+//! GitHub and GitHub Enterprise. Gitea's and Forgejo's bodies are read here too: they have the same shape.
 //!
-//! Source: GitHub's "Webhook events and payloads" documentation.
+//! Source: GitHub's "Webhook events and payloads".
 
-use contract::{ProjectName, PullRequest, Repository, SourceEvent};
-use serde::Deserialize;
+use super::{Event, MESSAGE_BYTES, Mistakes, Names, Reading, TEXT_BYTES, cut, is_hash, is_ref, is_zero, parse};
+use contract::{PullRequest, Repository, SourceEvent};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
-/// Events that go on; all others are answered and dropped.
-const RELEVANT: &[&str] = &[
-    "push",
-    "pull_request",
-    "pull_request_review",
-    "pull_request_review_comment",
-    "issue_comment",
-    "check_run",
-    "check_suite",
-    "status",
-    "create",
-    "delete",
-    "release",
-    "merge_group",
-    "installation",
-    "installation_repositories",
-];
+pub(super) const NAMES: Names = Names {
+    event: "X-GitHub-Event",
+    delivery: "X-GitHub-Delivery",
+    proof: "X-Hub-Signature-256",
+};
 
 /// Actions of pull requests that go on.
 const PULL_REQUEST_ACTIONS: &[&str] = &[
@@ -33,38 +22,49 @@ const PULL_REQUEST_ACTIONS: &[&str] = &[
     "labeled",
 ];
 
-/// What a body says, as far as Forge is concerned.
-#[derive(Debug)]
-pub(crate) struct Event {
-    pub(crate) action: Option<String>,
-    pub(crate) repository: Option<Repository>,
-    pub(crate) sender: Option<String>,
-    pub(crate) source: SourceEvent,
-}
-
-/// What to do with an event.
-#[derive(Debug)]
-pub(crate) enum Reading {
-    /// It goes on.
-    Relevant(Box<Event>),
-    /// It does not concern Forge, for this reason.
-    Ignored(String),
-}
-
+/// What is read of a body; everything else is checked to be JSON, and skipped.
 #[derive(Deserialize)]
-struct Body {
-    action: Option<String>,
+pub(super) struct Body {
+    pub(super) action: Option<String>,
     #[serde(rename = "ref")]
     git_ref: Option<String>,
     before: Option<String>,
     after: Option<String>,
-    #[serde(default)]
-    deleted: bool,
     head_commit: Option<HeadCommit>,
     pull_request: Option<Pull>,
     repository: Option<Repo>,
     sender: Option<User>,
+    #[serde(default)]
+    review: There,
+    #[serde(default)]
+    comment: There,
+    #[serde(default)]
+    issue: There,
+    #[serde(default)]
+    check_run: There,
+    #[serde(default)]
+    check_suite: There,
+    #[serde(default)]
+    sha: There,
+    #[serde(default)]
+    state: There,
+    #[serde(default)]
+    ref_type: There,
+    #[serde(default)]
+    master_branch: There,
+    #[serde(default)]
+    release: There,
+    #[serde(default)]
+    merge_group: There,
+    #[serde(default)]
+    installation: There,
+    #[serde(default)]
+    repositories_added: There,
 }
+
+/// Whether a field is there, whatever it says.
+#[derive(Default)]
+struct There(bool);
 
 #[derive(Deserialize)]
 struct HeadCommit {
@@ -101,45 +101,126 @@ struct User {
     login: Option<String>,
 }
 
-/// Reads a body as the event it claims to be.
-///
-/// The event's name comes from a header that is not signed, so the body must have its shape.
-pub(crate) fn read(event: &str, body: &[u8]) -> Result<Reading, Vec<String>> {
-    if !RELEVANT.contains(&event) {
+pub(super) fn read(event: &str, body: &[u8]) -> Result<Reading, Mistakes> {
+    if event == "ping" {
+        return Ok(Reading::Ping);
+    }
+    if !is_known(event) {
         return Ok(Reading::Ignored(format!("events of type {event} are not used")));
     }
-    let body: Body = serde_json::from_slice(body).map_err(|error| vec![error.to_string()])?;
+    let body: Body = parse(body)?;
     if event == "pull_request" {
         let action = body.action.as_deref().unwrap_or_default();
         if !PULL_REQUEST_ACTIONS.contains(&action) {
             return Ok(Reading::Ignored(format!("pull_request action {action} is not used")));
         }
     }
-    let repository = repository(body.repository)?;
-    let source = match event {
-        "push" => push(body.git_ref, body.before, body.after, body.deleted, body.head_commit)?,
-        "pull_request" => pull_request(body.pull_request)?,
-        _ => SourceEvent::Other,
-    };
-    if repository.is_none() && !matches!(source, SourceEvent::Other) {
-        return Err(vec!["repository: is required".to_owned()]);
+    body.into_event(event)
+}
+
+/// Whether an event has a shape that is known here.
+pub(super) fn is_known(event: &str) -> bool {
+    shape(event).is_some() || matches!(event, "push" | "pull_request")
+}
+
+/// By which fields an event is told from others: those it must have, and those it must not.
+type Shape = (&'static [Field], &'static [Field]);
+type Field = (&'static str, fn(&Body) -> bool);
+
+fn shape(event: &str) -> Option<Shape> {
+    const REVIEW: Field = ("review", |body| body.review.0);
+    const PULL_REQUEST: Field = ("pull_request", |body| body.pull_request.is_some());
+    const COMMENT: Field = ("comment", |body| body.comment.0);
+    const ISSUE: Field = ("issue", |body| body.issue.0);
+    const CHECK_RUN: Field = ("check_run", |body| body.check_run.0);
+    const CHECK_SUITE: Field = ("check_suite", |body| body.check_suite.0);
+    const SHA: Field = ("sha", |body| body.sha.0);
+    const STATE: Field = ("state", |body| body.state.0);
+    const REF: Field = ("ref", |body| body.git_ref.is_some());
+    const REF_TYPE: Field = ("ref_type", |body| body.ref_type.0);
+    const MASTER: Field = ("master_branch", |body| body.master_branch.0);
+    const RELEASE: Field = ("release", |body| body.release.0);
+    const GROUP: Field = ("merge_group", |body| body.merge_group.0);
+    const INSTALLATION: Field = ("installation", |body| body.installation.0);
+    const ADDED: Field = ("repositories_added", |body| body.repositories_added.0);
+    Some(match event {
+        "pull_request_review" => (&[REVIEW, PULL_REQUEST], &[COMMENT]),
+        "pull_request_review_comment" => (&[COMMENT, PULL_REQUEST], &[REVIEW]),
+        "issue_comment" => (&[COMMENT, ISSUE], &[]),
+        "check_run" => (&[CHECK_RUN], &[]),
+        "check_suite" => (&[CHECK_SUITE], &[CHECK_RUN]),
+        "status" => (&[SHA, STATE], &[]),
+        "create" => (&[REF, REF_TYPE, MASTER], &[]),
+        "delete" => (&[REF, REF_TYPE], &[MASTER]),
+        "release" => (&[RELEASE], &[]),
+        "merge_group" => (&[GROUP], &[]),
+        "installation" => (&[INSTALLATION], &[ADDED]),
+        "installation_repositories" => (&[INSTALLATION, ADDED], &[]),
+        _ => return None,
+    })
+}
+
+// === impl Body ===
+
+impl Body {
+    /// The one event of a body that has the shape of what it claims to be.
+    pub(super) fn into_event(self, event: &str) -> Result<Reading, Mistakes> {
+        if let Some((required, foreign)) = shape(event) {
+            self.has(event, required, foreign)?;
+        }
+        let source = match event {
+            "push" => push(self.git_ref, self.before, self.after, self.head_commit)?,
+            "pull_request" => pull_request(self.pull_request)?,
+            _ => SourceEvent::Other,
+        };
+        let repository = self.repository.map(Repo::read).transpose()?;
+        if repository.is_none() && !matches!(source, SourceEvent::Other) {
+            return Err(vec!["repository: is required".to_owned()]);
+        }
+        Ok(Reading::Relevant(vec![Event {
+            action: self.action,
+            repository,
+            sender: self.sender.and_then(|user| user.login),
+            source,
+        }]))
     }
-    let sender = body.sender.and_then(|user| user.login);
-    Ok(Reading::Relevant(Box::new(Event {
-        action: body.action,
-        repository,
-        sender,
-        source,
-    })))
+
+    fn has(&self, event: &str, required: &[Field], foreign: &[Field]) -> Result<(), Mistakes> {
+        let missing = required
+            .iter()
+            .filter(|(_, is_there)| !is_there(self))
+            .map(|(name, _)| format!("{name}: is required in {event} events"));
+        let odd = foreign
+            .iter()
+            .filter(|(_, is_there)| is_there(self))
+            .map(|(name, _)| format!("{name}: {event} events have none"));
+        let mistakes: Mistakes = missing.chain(odd).collect();
+        if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    }
+}
+
+impl Repo {
+    fn read(self) -> Result<Repository, Mistakes> {
+        let (Some(name), Some(url)) = (self.full_name, self.clone_url) else {
+            let text = "repository.full_name, repository.clone_url: are required";
+            return Err(vec![text.to_owned()]);
+        };
+        super::repository(&name, &url, self.default_branch)
+    }
+}
+
+impl<'de> Deserialize<'de> for There {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_skipped| Self(true))
+    }
 }
 
 fn push(
     git_ref: Option<String>,
     before: Option<String>,
     after: Option<String>,
-    deleted: bool,
     head_commit: Option<HeadCommit>,
-) -> Result<SourceEvent, Vec<String>> {
+) -> Result<SourceEvent, Mistakes> {
     let mut wrong = Vec::new();
     let mut required = |name: &str, value: Option<String>, fits: fn(&str) -> bool| {
         let value = value.filter(|text| fits(text));
@@ -148,7 +229,7 @@ fn push(
         }
         value.unwrap_or_default()
     };
-    let git_ref = required("ref", git_ref, |r| r.starts_with("refs/"));
+    let git_ref = required("ref", git_ref, is_ref);
     let before = required("before", before, is_hash);
     let after = required("after", after, is_hash);
     if !wrong.is_empty() {
@@ -158,50 +239,29 @@ fn push(
     Ok(SourceEvent::Push {
         git_ref,
         before,
+        deleted: is_zero(&after),
         after,
-        deleted,
-        message,
+        message: message.map(|text| cut(text, MESSAGE_BYTES)),
     })
 }
 
-fn pull_request(pull: Option<Pull>) -> Result<SourceEvent, Vec<String>> {
+fn pull_request(pull: Option<Pull>) -> Result<SourceEvent, Mistakes> {
     let pull = pull.ok_or_else(|| vec!["pull_request: is required".to_owned()])?;
     if !is_hash(&pull.head.sha) || !is_hash(&pull.base.sha) {
-        return Err(vec![
-            "pull_request.head.sha, pull_request.base.sha: expected commit hashes".to_owned(),
-        ]);
+        let text = "pull_request.head.sha, pull_request.base.sha: expected commit hashes";
+        return Err(vec![text.to_owned()]);
     }
     Ok(SourceEvent::PullRequest(PullRequest {
         number: pull.number,
-        title: pull.title.unwrap_or_default(),
-        state: pull.state.unwrap_or_default(),
+        title: cut(pull.title.unwrap_or_default(), TEXT_BYTES),
+        state: cut(pull.state.unwrap_or_default(), TEXT_BYTES),
         draft: pull.draft.unwrap_or_default(),
-        head_ref: pull.head.git_ref,
+        head_ref: cut(pull.head.git_ref, TEXT_BYTES),
         head_sha: pull.head.sha,
         head_repository: pull.head.repo.and_then(|repo| repo.full_name),
-        base_ref: pull.base.git_ref,
+        base_ref: cut(pull.base.git_ref, TEXT_BYTES),
         base_sha: pull.base.sha,
     }))
-}
-
-fn repository(repo: Option<Repo>) -> Result<Option<Repository>, Vec<String>> {
-    let Some(repo) = repo else { return Ok(None) };
-    let (Some(name), Some(url)) = (repo.full_name, repo.clone_url) else {
-        return Err(vec![
-            "repository.full_name, repository.clone_url: are required".to_owned(),
-        ]);
-    };
-    let name: ProjectName = name
-        .parse()
-        .map_err(|error| vec![format!("repository.full_name: {error}")])?;
-    let url = url
-        .parse()
-        .map_err(|error| vec![format!("repository.clone_url: {error}")])?;
-    Ok(Some(Repository::new(name, url, repo.default_branch)))
-}
-
-fn is_hash(text: &str) -> bool {
-    matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -209,6 +269,15 @@ mod tests {
     use super::*;
 
     const REPOSITORY: &str = r#""repository": {"full_name": "o/r", "clone_url": "https://github.com/o/r.git"}"#;
+
+    /// The one event of a body.
+    fn only(event: &str, body: &str) -> Event {
+        let Ok(Reading::Relevant(mut events)) = read(event, body.as_bytes()) else {
+            panic!("refused")
+        };
+        assert_eq!(events.len(), 1);
+        events.remove(0)
+    }
 
     fn hash(digit: char) -> String {
         digit.to_string().repeat(40)
@@ -220,11 +289,8 @@ mod tests {
         let body = format!(
             r#"{{"ref":"refs/heads/main","before":"{one}","after":"{zero}","deleted":true,"head_commit":null,{REPOSITORY}}}"#
         );
-        let Ok(Reading::Relevant(event)) = read("push", body.as_bytes()) else {
-            panic!("refused")
-        };
         assert_eq!(
-            event.source,
+            only("push", &body).source,
             SourceEvent::Push {
                 git_ref: "refs/heads/main".into(),
                 before: one,
@@ -241,10 +307,7 @@ mod tests {
         let body = format!(
             r#"{{"action":"opened","pull_request":{{"number":1,"title":"t","state":"open","head":{{"ref":"f","sha":"{a}","repo":null}},"base":{{"ref":"main","sha":"{b}"}}}},{REPOSITORY}}}"#
         );
-        let Ok(Reading::Relevant(event)) = read("pull_request", body.as_bytes()) else {
-            panic!("refused")
-        };
-        let SourceEvent::PullRequest(pull) = event.source else {
+        let SourceEvent::PullRequest(pull) = only("pull_request", &body).source else {
             panic!("not a pull request")
         };
         assert_eq!((pull.head_repository, pull.head_sha), (None, a));
@@ -258,7 +321,15 @@ mod tests {
             ("push", r#"{"ref":"refs/heads/main"}"#),
             ("push", r#"{"ref":"main","before":"x","after":"y"}"#),
             ("pull_request", r#"{"action":"opened"}"#),
-            ("status", r#"{"repository":{"full_name":"../x","clone_url":"ext::sh"}}"#),
+            ("push", r#"{"ref":"refs/heads/a","ref":"refs/heads/b"}"#),
+            ("status", r#"{"sha":"x"}"#),
+            ("create", r#"{"ref":"a","ref_type":"branch"}"#),
+            ("delete", r#"{"ref":"a","ref_type":"branch","master_branch":"main"}"#),
+            ("installation", r#"{"installation":{},"repositories_added":[]}"#),
+            (
+                "status",
+                r#"{"sha":"x","state":"y","repository":{"full_name":"../x","clone_url":"ext::sh"}}"#,
+            ),
         ] {
             assert!(read(event, body.as_bytes()).is_err(), "{event} {body}");
         }

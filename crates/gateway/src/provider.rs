@@ -1,0 +1,185 @@
+//! Forges, made uniform: which headers they send, how they prove themselves, what their bodies say.
+//!
+//! The provider is chosen by the route, never guessed from headers: Gitea also sends GitHub's.
+
+mod bitbucket;
+mod gitea;
+mod github;
+mod gitlab;
+
+use crate::{proof::Proof, reject::Rejection};
+use axum::http::HeaderMap;
+use contract::{DeliveryId, Provider, Repository, SourceEvent};
+
+/// What the headers of a delivery say. Nothing of it is signed, but for the proof.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) event: String,
+    pub(crate) delivery: DeliveryId,
+    pub(crate) proof: Proof,
+}
+
+/// What a body says, as far as Forge is concerned.
+#[derive(Debug)]
+pub(crate) struct Event {
+    /// In GitHub's words, whatever forge it came from.
+    pub(crate) action: Option<String>,
+    pub(crate) repository: Option<Repository>,
+    pub(crate) sender: Option<String>,
+    pub(crate) source: SourceEvent,
+}
+
+/// What to do with a delivery.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    /// These go on; more than one where a forge tells several pushes at once.
+    Relevant(Vec<Event>),
+    /// It does not concern Forge, for this reason.
+    Ignored(String),
+    /// The forge asks whether anybody is there.
+    Ping,
+}
+
+/// What is wrong with a body, a sentence per mistake.
+pub(crate) type Mistakes = Vec<String>;
+
+/// The names of the headers that a provider must send.
+struct Names {
+    event: &'static str,
+    delivery: &'static str,
+    proof: &'static str,
+}
+
+/// Longest name of an event.
+const EVENT_BYTES: usize = 64;
+/// Longest ref, and longest title of a pull request; longer titles are cut.
+const TEXT_BYTES: usize = 1_024;
+/// Longest message of a commit that is looked at; longer ones are cut.
+const MESSAGE_BYTES: usize = 64 * 1_024;
+/// What forges say where there is no commit.
+const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
+
+/// Reads the headers that this provider sends.
+pub(crate) fn head(provider: Provider, headers: &HeaderMap) -> Result<Head, Rejection> {
+    let names = match provider {
+        Provider::Github => &github::NAMES,
+        Provider::Gitlab => return gitlab::head(headers),
+        Provider::Forgejo if headers.contains_key(gitea::FORGEJO.proof) => &gitea::FORGEJO,
+        Provider::Gitea | Provider::Forgejo => &gitea::NAMES, // Older Forgejos send Gitea's alone.
+        Provider::Bitbucket => &bitbucket::NAMES,
+    };
+    let proof = |value: &str| match provider {
+        Provider::Gitea | Provider::Forgejo => Proof::seal(value),
+        Provider::Github | Provider::Gitlab | Provider::Bitbucket => Proof::seal(value.strip_prefix("sha256=")?),
+    };
+    names.read(headers, proof)
+}
+
+/// Reads a body as the event it claims to be.
+///
+/// The event's name comes from a header that is not signed, so the body must have its shape.
+pub(crate) fn read(provider: Provider, event: &str, body: &[u8]) -> Result<Reading, Mistakes> {
+    match provider {
+        Provider::Github => github::read(event, body),
+        Provider::Gitlab => gitlab::read(event, body),
+        Provider::Gitea | Provider::Forgejo => gitea::read(event, body),
+        Provider::Bitbucket => bitbucket::read(event, body),
+    }
+}
+
+/// Whom a body is about, by the fields from which its events are read: the repository, else the owner.
+pub(crate) fn owner_or_repository(provider: Provider, body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        repository: Option<Name>,
+        project: Option<Name>,
+        organization: Option<Name>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Name {
+        full_name: Option<String>,
+        path_with_namespace: Option<String>,
+        login: Option<String>,
+    }
+    let named: Named = serde_json::from_slice(body).ok()?;
+    match provider {
+        Provider::Gitlab => named.project?.path_with_namespace,
+        Provider::Github | Provider::Gitea | Provider::Forgejo | Provider::Bitbucket => {
+            let repository = named.repository.and_then(|repository| repository.full_name);
+            repository.or_else(|| named.organization?.login)
+        }
+    }
+}
+
+/// Parses JSON; a mistake says where it is, not what is there.
+fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Mistakes> {
+    serde_json::from_slice(body).map_err(|error| vec![format!("body: {error}")])
+}
+
+fn repository(name: &str, url: &str, default_branch: Option<String>) -> Result<Repository, Mistakes> {
+    let wrong = |field: &str, error: &dyn std::fmt::Display| vec![format!("{field}: {error}")];
+    let name = name.parse().map_err(|error| wrong("the repository's name", &error))?;
+    let url = url.parse().map_err(|error| wrong("the repository's address", &error))?;
+    Ok(Repository::new(
+        name,
+        url,
+        default_branch.map(|branch| cut(branch, TEXT_BYTES)),
+    ))
+}
+
+/// A whole commit hash: SHA-1 or SHA-256.
+fn is_hash(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn is_zero(hash: &str) -> bool {
+    hash.bytes().all(|b| b == b'0')
+}
+
+fn is_ref(text: &str) -> bool {
+    text.starts_with("refs/") && text.len() <= TEXT_BYTES
+}
+
+/// The beginning of a text, whole characters of it.
+fn cut(mut text: String, most: usize) -> String {
+    text.truncate(text.floor_char_boundary(most));
+    text
+}
+
+// === impl Names ===
+
+impl Names {
+    /// The three headers, each exactly once. Only the proof missing is a missing proof; anything else is a
+    /// request that no forge makes.
+    fn read(&self, headers: &HeaderMap, proof: impl FnOnce(&str) -> Option<Proof>) -> Result<Head, Rejection> {
+        let required = [self.event, self.delivery, self.proof];
+        let missing: Vec<_> = required
+            .into_iter()
+            .filter(|name| !headers.contains_key(*name))
+            .collect();
+        if missing == [self.proof] {
+            return Err(Rejection::BadSignature);
+        }
+        if !missing.is_empty() {
+            return Err(Rejection::MissingHeaders(required.to_vec()));
+        }
+        let proof = one(headers, self.proof)
+            .and_then(proof)
+            .ok_or(Rejection::BadSignature)?;
+        let event = one(headers, self.event).filter(|event| event.len() <= EVENT_BYTES);
+        let event = event.ok_or(Rejection::BadHeader(self.event))?.to_owned();
+        let delivery = one(headers, self.delivery).and_then(|id| id.trim_matches(['{', '}']).parse().ok());
+        Ok(Head {
+            event,
+            delivery: delivery.ok_or(Rejection::BadHeader(self.delivery))?,
+            proof,
+        })
+    }
+}
+
+/// The value of a header that came exactly once.
+fn one<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?;
+    values.next().is_none().then(|| value.to_str().ok())?
+}

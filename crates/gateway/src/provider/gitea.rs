@@ -1,0 +1,109 @@
+//! Gitea and Forgejo: GitHub's shapes, in some words of their own.
+//!
+//! Source: "Webhooks" in the documentation of Gitea and of Forgejo.
+
+use super::{Mistakes, Names, Reading, github, parse};
+
+pub(super) const NAMES: Names = Names {
+    event: "X-Gitea-Event",
+    delivery: "X-Gitea-Delivery",
+    proof: "X-Gitea-Signature",
+};
+
+pub(super) const FORGEJO: Names = Names {
+    event: "X-Forgejo-Event",
+    delivery: "X-Forgejo-Delivery",
+    proof: "X-Forgejo-Signature",
+};
+
+/// Actions of pull requests that go on, and what GitHub calls them.
+const PULL_REQUEST_ACTIONS: &[(&str, &str)] = &[
+    ("opened", "opened"),
+    ("synchronized", "synchronize"),
+    ("reopened", "reopened"),
+    ("closed", "closed"),
+    ("label_updated", "labeled"),
+];
+
+pub(super) fn read(event: &str, body: &[u8]) -> Result<Reading, Mistakes> {
+    // Their `create` and `delete` have no field that tells one from the other; a push says the same, and more.
+    let known = github::is_known(event) && !matches!(event, "create" | "delete");
+    if !known {
+        return Ok(Reading::Ignored(format!("events of type {event} are not used")));
+    }
+    let mut body: github::Body = parse(body)?;
+    if event == "pull_request" {
+        let action = body.action.as_deref().unwrap_or_default();
+        let Some((_, word)) = PULL_REQUEST_ACTIONS.iter().find(|(own, _)| *own == action) else {
+            return Ok(Reading::Ignored(format!("pull_request action {action} is not used")));
+        };
+        body.action = Some((*word).to_owned());
+    }
+    body.into_event(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::SourceEvent;
+
+    /// The example in Gitea's documentation, shortened.
+    const PUSH: &str = r#"{
+        "ref": "refs/heads/develop",
+        "before": "28e1879d029cb852e4844d9c718537df08844e03",
+        "after": "bffeb74224043ba2feb48d137756c8a9331c449a",
+        "compare_url": "http://localhost:3000/gitea/webhooks/compare/28e1879d029c...bffeb7422404",
+        "commits": [{"id": "bffeb74224043ba2feb48d137756c8a9331c449a", "message": "Webhooks Yay!",
+            "author": {"name": "Gitea", "email": "someone@gitea.io", "username": "gitea"}}],
+        "repository": {"id": 140, "full_name": "gitea/webhooks", "private": false,
+            "clone_url": "http://localhost:3000/gitea/webhooks.git", "default_branch": "master"},
+        "pusher": {"id": 1, "login": "gitea"},
+        "sender": {"id": 1, "login": "gitea", "full_name": "Gitea"}
+    }"#;
+
+    #[test]
+    fn the_documented_push_is_read() {
+        let Ok(Reading::Relevant(events)) = read("push", PUSH.as_bytes()) else {
+            panic!("refused")
+        };
+        let [event] = events.as_slice() else { panic!("not one") };
+        let SourceEvent::Push {
+            git_ref,
+            after,
+            deleted,
+            ..
+        } = &event.source
+        else {
+            panic!("not a push")
+        };
+        assert_eq!(
+            (git_ref.as_str(), after.as_str(), deleted, event.sender.as_deref()),
+            (
+                "refs/heads/develop",
+                "bffeb74224043ba2feb48d137756c8a9331c449a",
+                &false,
+                Some("gitea")
+            )
+        );
+    }
+
+    #[test]
+    fn new_commits_of_a_pull_request_have_githubs_word() {
+        let hash = "a".repeat(40);
+        let side = |name: &str| format!(r#"{{"ref":"{name}","sha":"{hash}","repo":{{"full_name":"o/r"}}}}"#);
+        let body = |action: &str| {
+            format!(
+                r#"{{"action":"{action}","number":1,"pull_request":{{"number":1,"title":"t","state":"open",
+                "head":{},"base":{}}},"repository":{{"full_name":"o/r","clone_url":"http://h/o/r.git"}}}}"#,
+                side("topic"),
+                side("main"),
+            )
+        };
+        let Ok(Reading::Relevant(events)) = read("pull_request", body("synchronized").as_bytes()) else {
+            panic!("refused")
+        };
+        assert_eq!(events[0].action.as_deref(), Some("synchronize"));
+        let ignored = read("pull_request", body("assigned").as_bytes());
+        assert!(matches!(ignored, Ok(Reading::Ignored(_))));
+    }
+}

@@ -1,0 +1,331 @@
+//! Deliveries that wait on the disk while Redis is away: written and synced before they are answered, forwarded
+//! in their order when it is back.
+//!
+//! A file each, named by a number that grows. A file that is being written has another name, so a crash leaves
+//! either all of a delivery or nothing that counts.
+
+use bus::{Batch, ErrorKind, Parcel, Sent};
+use contract::WebhookDelivery;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// A folder of deliveries; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Spool {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    folder: PathBuf,
+    most: u64,
+    held: Mutex<Held>,
+    news: Notify,
+    /// Locked for as long as this process lives.
+    _lock: File,
+}
+
+/// What is in the folder.
+#[derive(Debug, Default)]
+struct Held {
+    files: BTreeMap<u64, Entry>,
+    /// Delivery ids and fingerprints of them all.
+    known: HashSet<String>,
+    next: u64,
+    bytes: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    names: Vec<String>,
+    bytes: u64,
+}
+
+/// What a file holds.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    id: String,
+    lane: String,
+    once: Option<(String, u64)>,
+    copy_to: Option<String>,
+    payload: String,
+}
+
+/// Why a delivery was not written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SpoolError {
+    #[error("the spool is full: {0} bytes are waiting")]
+    Full(u64),
+    #[error("the spool cannot be written")]
+    Io(#[from] io::Error),
+}
+
+/// Most deliveries that wait, however short they are.
+const FILES: usize = 100_000;
+/// Pause before forwarding is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// A delivery of this name was never finished, and never answered.
+const UNFINISHED: &str = "part";
+const LOCK: &str = "lock";
+
+// === impl Spool ===
+
+impl Spool {
+    /// Opens a folder, and finds what is in it.
+    ///
+    /// # Errors
+    /// When it cannot be used, or another gateway uses it.
+    pub(crate) fn open(folder: &Path, most: u64) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let lock = File::create(folder.join(LOCK))?;
+        lock.try_lock()
+            .map_err(|_taken| io::Error::other("another gateway uses this folder"))?;
+        let mut held = Held::default();
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let kind = path.extension().and_then(|kind| kind.to_str());
+            match (kind, number(&path)) {
+                (Some(UNFINISHED), _) => fs::remove_file(&path)?,
+                (Some("json"), Some(n)) => match read(&path) {
+                    Ok(written) => held.add(n, &written, path.metadata()?.len()),
+                    Err(error) => {
+                        tracing::error!(%error, path = %path.display(), "a spooled delivery cannot be read; it stays there");
+                    }
+                },
+                _ => {}
+            }
+        }
+        let shared = Shared {
+            folder: folder.to_owned(),
+            most,
+            held: Mutex::new(held),
+            news: Notify::new(),
+            _lock: lock,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// How many deliveries wait, and how many bytes of them.
+    pub(crate) fn waiting(&self) -> (usize, u64) {
+        let held = self.held();
+        (held.files.len(), held.bytes)
+    }
+
+    /// Writes a delivery down; once this returns it survives a loss of power.
+    pub(crate) async fn put(&self, parcel: Parcel) -> Result<Sent, SpoolError> {
+        let spool = self.clone();
+        let written = tokio::task::spawn_blocking(move || spool.write(parcel)).await;
+        written.unwrap_or_else(|_panic| Err(SpoolError::Io(io::Error::other("the writer broke"))))
+    }
+
+    fn write(&self, parcel: Parcel) -> Result<Sent, SpoolError> {
+        let written = Written {
+            id: parcel.id,
+            lane: parcel.lane,
+            once: parcel.once.map(|(fingerprint, within)| (fingerprint, within.as_secs())),
+            copy_to: parcel.copy_to,
+            payload: parcel.payload,
+        };
+        let text = serde_json::to_vec(&written).map_err(io::Error::from)?;
+        let bytes = text.len() as u64;
+        let n = {
+            let mut held = self.held();
+            if written.names().iter().any(|name| held.known.contains(name)) {
+                return Ok(Sent::Duplicate("spooled".to_owned()));
+            }
+            if held.files.len() >= FILES || held.bytes.saturating_add(bytes) > self.shared.most {
+                return Err(SpoolError::Full(held.bytes));
+            }
+            // Reserved, so that nobody overtakes it and nobody writes it twice.
+            let n = held.next;
+            held.add(n, &written, bytes);
+            n
+        };
+        let done = self.write_file(n, &text);
+        chassis::crash_point("gateway.spooled");
+        if done.is_err() {
+            self.forget(n);
+        }
+        self.shared.news.notify_one();
+        done.map(|()| Sent::Queued).map_err(SpoolError::from)
+    }
+
+    fn write_file(&self, n: u64, text: &[u8]) -> io::Result<()> {
+        let (part, path) = (self.path(n, UNFINISHED), self.path(n, "json"));
+        let mut file = File::create(&part)?;
+        let done = file
+            .write_all(text)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&part, &path))
+            .and_then(|()| File::open(&self.shared.folder)?.sync_all());
+        if done.is_err() {
+            fs::remove_file(&part).ok(); // What is left is removed at the next start.
+        }
+        done
+    }
+
+    /// Forwards what waits, oldest first, until the service stops.
+    pub(crate) async fn forward(self, batch: Batch<WebhookDelivery>, stopping: CancellationToken) {
+        loop {
+            let Some(n) = self.oldest() else {
+                tokio::select! {
+                    () = self.shared.news.notified() => continue,
+                    () = stopping.cancelled() => return,
+                }
+            };
+            let pause = match read(&self.path(n, "json")) {
+                Ok(written) => match batch.send(written.into_parcel()).await {
+                    Ok(_) => {
+                        chassis::crash_point("gateway.forwarded");
+                        fs::remove_file(self.path(n, "json")).ok(); // Sent again it is a duplicate.
+                        self.forget(n);
+                        Duration::ZERO
+                    }
+                    Err(error) if matches!(error.kind(), ErrorKind::TooLarge { .. } | ErrorKind::Protocol(_)) => {
+                        tracing::error!(%error, "a spooled delivery is refused; it is put aside in the spool");
+                        fs::rename(self.path(n, "json"), self.path(n, "refused")).ok(); // Then it is refused again.
+                        self.forget(n);
+                        Duration::ZERO
+                    }
+                    Err(_away_or_full) => PAUSE,
+                },
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Duration::from_millis(5), // Being written.
+                Err(error) => {
+                    tracing::error!(%error, "a spooled delivery cannot be read");
+                    PAUSE
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stopping.cancelled() => return,
+            }
+        }
+    }
+
+    fn oldest(&self) -> Option<u64> {
+        self.held().files.keys().next().copied()
+    }
+
+    fn forget(&self, n: u64) {
+        let mut held = self.held();
+        if let Some(entry) = held.files.remove(&n) {
+            held.bytes = held.bytes.saturating_sub(entry.bytes);
+            for name in &entry.names {
+                held.known.remove(name);
+            }
+        }
+    }
+
+    fn path(&self, n: u64, kind: &str) -> PathBuf {
+        self.shared.folder.join(format!("{n:020}.{kind}"))
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.shared.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    fn add(&mut self, n: u64, written: &Written, bytes: u64) {
+        let names = written.names();
+        self.known.extend(names.iter().cloned());
+        self.files.insert(n, Entry { names, bytes });
+        self.next = self.next.max(n + 1);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+// === impl Written ===
+
+impl Written {
+    /// Each of these makes it the same delivery as another.
+    fn names(&self) -> Vec<String> {
+        let fingerprint = self.once.as_ref().map(|(fingerprint, _)| format!("seal {fingerprint}"));
+        fingerprint.into_iter().chain([format!("id {}", self.id)]).collect()
+    }
+
+    fn into_parcel(self) -> Parcel {
+        Parcel {
+            id: self.id,
+            payload: self.payload,
+            lane: self.lane,
+            once: self
+                .once
+                .map(|(fingerprint, seconds)| (fingerprint, Duration::from_secs(seconds))),
+            copy_to: self.copy_to,
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<Written> {
+    serde_json::from_slice(&fs::read(path)?).map_err(io::Error::from)
+}
+
+fn number(path: &Path) -> Option<u64> {
+    path.file_stem()?.to_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parcel(id: &str, seal: &str) -> Parcel {
+        Parcel {
+            id: id.to_owned(),
+            payload: format!("payload of {id}"),
+            lane: "deployment".to_owned(),
+            once: Some((seal.to_owned(), Duration::from_mins(10))),
+            copy_to: None,
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_there_after_a_restart_in_its_order_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), 1 << 20).unwrap();
+        for id in ["b", "a", "c"] {
+            assert_eq!(spool.write(parcel(id, id)).unwrap(), Sent::Queued);
+        }
+        for again in [parcel("a", "other"), parcel("other", "a")] {
+            assert_eq!(spool.write(again).unwrap(), Sent::Duplicate("spooled".into()));
+        }
+        assert!(Spool::open(folder.path(), 1).is_err(), "two gateways in one folder");
+        drop(spool);
+        fs::write(folder.path().join("00000000000000000009.part"), "half").unwrap();
+        let spool = Spool::open(folder.path(), 1 << 20).unwrap();
+        assert_eq!(spool.waiting().0, 3);
+        let in_order = std::iter::from_fn(|| {
+            let n = spool.oldest()?;
+            let parcel = read(&spool.path(n, "json")).unwrap().into_parcel();
+            spool.forget(n);
+            Some(parcel)
+        });
+        let in_order: Vec<_> = in_order.collect();
+        assert_eq!(in_order, [parcel("b", "b"), parcel("a", "a"), parcel("c", "c")]);
+        assert_eq!(spool.waiting(), (0, 0));
+    }
+
+    #[test]
+    fn a_full_spool_refuses_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), 150).unwrap();
+        spool.write(parcel("a", "a")).unwrap();
+        let error = spool.write(parcel("b", "b")).unwrap_err();
+        assert!(error.to_string().starts_with("the spool is full: "), "{error}");
+        spool.forget(0);
+        spool.write(parcel("b", "b")).unwrap();
+    }
+}
