@@ -16,6 +16,8 @@ declare -A PACKAGES=(
   [openssl]=openssl [iptables]=iptables [busybox]=busybox-static [debootstrap]=debootstrap [gcc]=gcc
   [python3]=python3 [ps]=procps [ip]=iproute2 [mount]=mount
 )
+# The same for what only the tests need.
+declare -A TEST_PACKAGES=([node]=nodejs [npm]=npm)
 
 install_programs() {
   local missing=() program
@@ -38,9 +40,23 @@ install_programs() {
 
 install_test_tools() {
   cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
-  cargo nextest --version >/dev/null 2>&1 && return
-  say "installing cargo-nextest (once; some minutes)"
-  cargo install --quiet --locked cargo-nextest
+  cargo nextest --version >/dev/null 2>&1 || {
+    say "installing cargo-nextest (once; some minutes)"
+    cargo install --quiet --locked cargo-nextest
+  }
+  install_node_packages
+}
+
+# Real payloads and independent signers; installed beside the programs that use them.
+install_node_packages() {
+  local from=crates/testkit/node to=$STATE/node
+  mkdir -p "$to"
+  cp "$from"/*.mjs "$to"
+  cmp -s "$from/package.json" "$to/package.json" && return
+  say "installing the Node packages of the tests"
+  cp "$from/package.json" "$to"
+  (cd "$to" && npm install --no-audit --no-fund --no-package-lock >npm.log 2>&1) ||
+    { rm -f "$to/package.json"; tail -20 "$to/npm.log" >&2; die "npm cannot install what the tests need"; }
 }
 
 start_engine() {
@@ -90,6 +106,9 @@ make_busybox() {
 }
 
 command -v cargo >/dev/null || die "Rust is needed: https://rustup.rs"
+if [ "${1:-}" = --tests ]; then
+  for program in "${!TEST_PACKAGES[@]}"; do PACKAGES[$program]=${TEST_PACKAGES[$program]}; done
+fi
 install_programs
 [ "${1:-}" != --tests ] || install_test_tools
 start_engine

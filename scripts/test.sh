@@ -7,6 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib/common.sh
+ulimit -n "$(ulimit -Hn)" # Some tests hold ten thousand connections.
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
 scripts/setup.sh --tests

@@ -9,5 +9,7 @@
 )]
 
 mod forge;
+mod gateway;
 
 pub use forge::{Forge, PATIENCE, QUICK, SINK_SECRET, WEBHOOK_SECRET};
+pub use gateway::{Answer, Gateway};

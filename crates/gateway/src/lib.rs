@@ -133,6 +133,9 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
 async fn watch_redis(bus: Bus, life: Life, outlet: Outlet) {
     let (latch, stopping) = (life.latch("redis"), life.stopping());
     let mut fit = false;
+    if outlet.has_spool() {
+        latch.right();
+    }
     loop {
         let checked = if fit { bus.ping().await } else { bus.ready().await };
         outlet.redis_is(checked.is_ok());

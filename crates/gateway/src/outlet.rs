@@ -27,7 +27,7 @@ impl Outlet {
         Self {
             batch,
             spool,
-            redis_is_there: Arc::new(AtomicBool::new(true)),
+            redis_is_there: Arc::default(),
         }
     }
 

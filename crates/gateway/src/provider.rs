@@ -64,7 +64,7 @@ pub(crate) fn head(provider: Provider, headers: &HeaderMap) -> Result<Head, Reje
     let names = match provider {
         Provider::Github => &github::NAMES,
         Provider::Gitlab => return gitlab::head(headers),
-        Provider::Forgejo if headers.contains_key(gitea::FORGEJO.proof) => &gitea::FORGEJO,
+        Provider::Forgejo if headers.contains_key(gitea::FORGEJO.event) => &gitea::FORGEJO,
         Provider::Gitea | Provider::Forgejo => &gitea::NAMES, // Older Forgejos send Gitea's alone.
         Provider::Bitbucket => &bitbucket::NAMES,
     };
