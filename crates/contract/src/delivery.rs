@@ -16,8 +16,8 @@ pub struct WebhookDelivery {
     /// The event's action, where it has one, such as `opened`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
-    /// Which lane it waits in.
-    #[serde(default)]
+    /// Which lane it waits in; not written where it is the usual one, as before there were others.
+    #[serde(default, skip_serializing_if = "is_usual")]
     pub queue: QueueType,
     /// When gateway took it.
     pub received_at: Timestamp,
@@ -103,6 +103,11 @@ pub struct PullRequest {
     pub base_ref: String,
     /// That branch's commit.
     pub base_sha: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+fn is_usual(queue: &QueueType) -> bool {
+    *queue == QueueType::Default
 }
 
 // === impl WebhookDelivery ===
