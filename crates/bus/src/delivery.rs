@@ -85,6 +85,13 @@ impl<T: Message> Delivery<T> {
         self.failures
     }
 
+    /// How long it has been put aside in all: at least so long ago it was taken for the first time.
+    pub fn waited(&self) -> Duration {
+        (1..=self.failures)
+            .map(|n| crate::pause(self.limits.pause, n, &self.id))
+            .sum()
+    }
+
     /// How many workers have died over it.
     pub const fn crashes(&self) -> u32 {
         self.crashes

@@ -48,8 +48,9 @@ use {chassis as _, forgery as _};
 
 /// Faults are spread over the sending, so far apart on the average.
 const APART: Duration = Duration::from_secs(4);
-/// When nothing ends for so long although everything is well, it never will.
-const STUCK: Duration = Duration::from_mins(2);
+/// When nothing ends for so long although everything is well, it never will. It is longer than prow waits for
+/// the beginning of a build that Redis has lost.
+const STUCK: Duration = Duration::from_mins(5);
 const CRIPPLED: Duration = Duration::from_secs(45);
 /// What can be repaired after Redis has forgotten things is repaired within this time.
 const REPAIRED: Duration = Duration::from_secs(20);

@@ -93,6 +93,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
     RECONCILE,
 ];
 
+/// After so many rounds of the reconciler an event that others speak of is taken for lost.
+const LOST_ROUNDS: u32 = 30;
 /// A shorter token could be guessed.
 const SHORTEST_TOKEN: usize = 16;
 
@@ -156,5 +158,10 @@ impl Config {
             deadlines,
             reconcile_every: Duration::from_secs(every?),
         })
+    }
+
+    /// An event that was not heard of for so long is lost. A dead prow that held it is found far sooner.
+    pub(crate) fn lost_after(&self) -> Duration {
+        self.reconcile_every * LOST_ROUNDS
     }
 }

@@ -3,7 +3,7 @@
 mod events;
 mod webhooks;
 
-use bus::Delivery;
+use bus::{Delivery, Settled};
 use contract::Message;
 
 pub(crate) use events::Events;
@@ -12,7 +12,11 @@ pub(crate) use webhooks::Webhooks;
 /// Settles a delivery by what recording it came to.
 async fn settle<T: Message>(delivery: Delivery<T>, recorded: Result<(), crate::store::Error>) {
     let recorded = recorded.map_err(|error| chassis::chain(&error));
-    if let Err(error) = delivery.done_or_again(recorded).await {
+    settled(delivery.done_or_again(recorded).await);
+}
+
+fn settled(settled: Result<Settled, bus::Error>) {
+    if let Err(error) = settled {
         tracing::error!(error = %chassis::chain(&error), "cannot settle a message");
     }
 }

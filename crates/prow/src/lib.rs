@@ -85,7 +85,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         .await
         .map_err(unfit)?;
     life.spawn("events worker", Policy::Essential, events.tend(life.stopping()));
-    let intake = intake::Events::new(&store, &kick, &archive, &metrics);
+    let intake = intake::Events::new(&config, &store, &kick, &archive, &metrics);
     life.keep("events", {
         let stopping = life.stopping();
         move || intake.clone().run(events.slot(0), stopping.clone())

@@ -21,8 +21,6 @@ use tokio_util::sync::CancellationToken;
 
 /// A build that was silent for so many rounds is looked after.
 const SILENT_ROUNDS: u32 = 2;
-/// After so many rounds the last event of a build that has ended is taken for lost.
-const LOST_ROUNDS: u32 = 30;
 /// For so many rounds what was sent is kept, to be sent again if Redis comes back as another.
 const KEPT_ROUNDS: u32 = 4;
 const BATCH: u32 = 200;
@@ -41,6 +39,7 @@ pub(crate) struct Reconciler {
     canceller: Canceller,
     deadlines: Deadlines,
     every: Duration,
+    lost_after: Duration,
     kick: Kick,
     /// Which Redis was there the last time.
     redis: Option<String>,
@@ -61,6 +60,7 @@ impl Reconciler {
             canceller: bus.canceller(&config.builds, &config.cancel_channel),
             deadlines: config.deadlines,
             every: config.reconcile_every,
+            lost_after: config.lost_after(),
             kick: kick.clone(),
             redis: None,
             changed: false,
@@ -105,7 +105,7 @@ impl Reconciler {
     async fn look_after_builds(&self) -> Result<(), String> {
         // An event that waits on its list is late, not lost.
         // So may one be that a dead prow held; that comes back long before so many rounds have passed.
-        let patient = self.began.elapsed() > self.every * LOST_ROUNDS;
+        let patient = self.began.elapsed() > self.lost_after;
         let all_heard = patient && self.events.waiting().await.map_err(text)? == 0;
         let silent = self.every * SILENT_ROUNDS;
         let silent = self.store.silent_builds(clock::now_ms() - millis(silent), BATCH).await;
@@ -115,7 +115,7 @@ impl Reconciler {
             chassis::crash_point("prow.repaired");
             if let Some(Ok(terminal)) = ended.as_deref().map(str::parse::<Terminal>) {
                 // Its last event says more than the record does, so it is waited for while it may come.
-                if all_heard && build.updated_at < clock::now_ms() - millis(self.every * LOST_ROUNDS) {
+                if all_heard && build.updated_at < clock::now_ms() - millis(self.lost_after) {
                     self.end(&build, terminal).await?;
                 }
                 continue;

@@ -82,6 +82,28 @@ async fn a_build_whose_last_event_was_lost_ends_as_its_record_says() {
 }
 
 #[tokio::test]
+async fn an_event_whose_build_redis_has_forgotten_does_not_wait_for_ever() {
+    let forge = Forge::start_with(0, SOON).await;
+    let event = include_str!("../../../../contracts/examples/build-event/ended-success.json");
+    let event: serde_json::Value = serde_json::from_str(event).unwrap();
+    forge.redis.cli(&["LPUSH", "{forge:builds}:events", &event.to_string()]);
+    // It may be early: the worker's first event may be in the hands of a prow that died.
+    testkit::eventually("it waits", async || {
+        (forge.redis.cli(&["ZCARD", "{forge:builds}:events:delayed"]) == "1").then_some(())
+    })
+    .await;
+    let letter = testkit::within(e2e::PATIENCE, "it is given up", async || {
+        let letter = forge
+            .redis
+            .cli(&["--raw", "LRANGE", "{forge:builds}:events:dead", "0", "-1"]);
+        (!letter.is_empty()).then_some(letter)
+    })
+    .await;
+    assert!(letter.contains("nothing told that it began"), "{letter}");
+    forge.is_quiet().await;
+}
+
+#[tokio::test]
 async fn a_build_that_no_worker_takes_times_out_and_says_so() {
     let forge = Forge::start_with(0, &[SOON, &[("BUILD_WAIT_SECONDS", "3")]].concat()).await;
     forge.push(&forge.repo(QUICK)).await;

@@ -1,7 +1,8 @@
 //! Events of builds become their states, recorded with what others are told.
 
-use super::settle;
+use super::{settle, settled};
 use crate::{
+    Config,
     archive::Archive,
     dispatcher::Kick,
     metrics::Metrics,
@@ -9,9 +10,10 @@ use crate::{
     store::{Build, Error, Intent, Store},
     tracker,
 };
-use bus::Slot;
+use bus::{Delivery, Slot};
 use chassis::trace;
 use contract::{BuildEvent, Happening, Message as _};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
@@ -22,17 +24,19 @@ pub(crate) struct Events {
     kick: Kick,
     archive: Archive,
     metrics: Metrics,
+    lost_after: Duration,
 }
 
 // === impl Events ===
 
 impl Events {
-    pub(crate) fn new(store: &Store, kick: &Kick, archive: &Archive, metrics: &Metrics) -> Self {
+    pub(crate) fn new(config: &Config, store: &Store, kick: &Kick, archive: &Archive, metrics: &Metrics) -> Self {
         Self {
             store: store.clone(),
             kick: kick.clone(),
             archive: archive.clone(),
             metrics: metrics.clone(),
+            lost_after: config.lost_after(),
         }
     }
 
@@ -48,7 +52,19 @@ impl Events {
             trace::follow(&span, event.metadata.traceparent.as_deref());
             let recorded = self.record(event).instrument(span.clone()).await;
             chassis::crash_point("prow.folded");
-            settle(delivery, recorded).instrument(span).await;
+            self.settle(delivery, recorded).instrument(span).await;
+        }
+    }
+
+    /// An event of a build that nothing tells the beginning of waits for it. Redis may have lost it with the
+    /// power, so once it must be lost the event is kept for people to look at.
+    async fn settle(&self, delivery: Delivery<BuildEvent>, recorded: Result<(), Error>) {
+        match recorded {
+            Err(Error::NotYet(why)) if delivery.waited() > self.lost_after => {
+                tracing::error!(reason = why, "gave up an event");
+                settled(delivery.bury("dead", "", why).await);
+            }
+            recorded => settle(delivery, recorded).await,
         }
     }
 
@@ -83,7 +99,7 @@ impl Events {
         let Happening::Started { message } = &event.event else {
             if event.attempt > 0 {
                 // Somebody has started it, and says so in an event that a dead prow may still hold.
-                return Err(Error::NotYet("the build of an event is not known yet"));
+                return Err(Error::NotYet("its build is not known: nothing told that it began"));
             }
             tracing::warn!("an event of a build that was never started is dropped");
             return Ok(None);
