@@ -34,6 +34,17 @@ pub struct Answer {
     pub body: Value,
 }
 
+/// The body of GitHub's push of commit `n` to this repository.
+pub fn push_to(repository: &str, n: usize) -> String {
+    let commit = format!("{n:040x}");
+    testkit::push_body(repository, "https://github.com/o/r.git", "refs/heads/main", &commit)
+}
+
+/// The same to a repository that has no other pushes.
+pub fn push(n: usize) -> String {
+    push_to("o/r", n)
+}
+
 impl Gateway {
     /// Starts one with these variables, and waits until it is ready.
     pub async fn start(more: &[(&str, &str)]) -> Self {

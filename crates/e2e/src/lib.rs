@@ -12,4 +12,4 @@ mod forge;
 mod gateway;
 
 pub use forge::{Forge, PATIENCE, QUICK, SINK_SECRET, WEBHOOK_SECRET};
-pub use gateway::{Answer, Gateway};
+pub use gateway::{Answer, Gateway, push, push_to};

@@ -127,13 +127,39 @@ fn repository(name: &str, url: &str, default_branch: Option<String>) -> Result<R
     ))
 }
 
+/// A push, if every part has the form that pushes have.
+fn push(
+    git_ref: Option<String>,
+    before: Option<String>,
+    after: Option<String>,
+    message: Option<String>,
+) -> Result<SourceEvent, Mistakes> {
+    let mut wrong = Vec::new();
+    let mut required = |name: &str, value: Option<String>, fits: fn(&str) -> bool| {
+        let value = value.filter(|text| fits(text));
+        if value.is_none() {
+            wrong.push(format!("{name}: is required, in the form that push events have"));
+        }
+        value.unwrap_or_default()
+    };
+    let git_ref = required("ref", git_ref, is_ref);
+    let before = required("before", before, is_hash);
+    let after = required("after", after, is_hash);
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    Ok(SourceEvent::Push {
+        git_ref,
+        before,
+        deleted: after.bytes().all(|b| b == b'0'),
+        after,
+        message: message.map(|text| cut(text, MESSAGE_BYTES)),
+    })
+}
+
 /// A whole commit hash: SHA-1 or SHA-256.
 fn is_hash(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-fn is_zero(hash: &str) -> bool {
-    hash.bytes().all(|b| b == b'0')
 }
 
 fn is_ref(text: &str) -> bool {

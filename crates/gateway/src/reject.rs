@@ -60,24 +60,6 @@ struct Problem<'a> {
 /// When a forge may come again, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
-/// The words of all refusals.
-pub(crate) const WORDS: &[&str] = &[
-    "not_configured",
-    "forbidden",
-    "too_many",
-    "too_large",
-    "not_json",
-    "missing_headers",
-    "bad_header",
-    "bad_signature",
-    "bad_body",
-    "too_slow",
-    "unreadable",
-    "busy",
-    "queue_full",
-    "queue_away",
-];
-
 // === impl Rejection ===
 
 impl Rejection {
@@ -126,22 +108,6 @@ impl Rejection {
     /// The reply, as RFC 9457 problem details with the older `error` field.
     pub(crate) fn into_reply(self, correlation_id: &str) -> Response {
         let status = self.status();
-        let (required, details) = match &self {
-            Self::MissingHeaders(required) => (Some(required), None),
-            Self::BadBody(details) => (None, Some(details)),
-            Self::NotConfigured
-            | Self::Forbidden
-            | Self::TooMany(_)
-            | Self::TooLarge(_)
-            | Self::NotJson
-            | Self::BadHeader(_)
-            | Self::BadSignature
-            | Self::TooSlow
-            | Self::Unreadable
-            | Self::Busy
-            | Self::QueueFull
-            | Self::QueueAway => (None, None),
-        };
         let problem = Problem {
             kind: format!("urn:forge:problem:{}", self.word()),
             title: status.canonical_reason(),
@@ -149,8 +115,16 @@ impl Rejection {
             detail: self.to_string(),
             error: self.to_string(),
             correlation_id,
-            required,
-            details,
+            required: if let Self::MissingHeaders(names) = &self {
+                Some(names)
+            } else {
+                None
+            },
+            details: if let Self::BadBody(mistakes) = &self {
+                Some(mistakes)
+            } else {
+                None
+            },
         };
         let mut reply = (status, Json(problem)).into_response();
         let headers = reply.headers_mut();

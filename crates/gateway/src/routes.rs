@@ -1,6 +1,6 @@
 //! Method and path, and what answers there.
 
-use crate::{Config, intake::Intake, outlet::Outlet, reject};
+use crate::{Config, intake::Intake, outlet::Outlet};
 use axum::{
     Json, Router,
     body::Body,
@@ -69,7 +69,7 @@ async fn health(State(shared): State<Shared>) -> Response {
     } else {
         (StatusCode::OK, "healthy")
     };
-    let totals = shared.intake.metrics.totals(reject::WORDS);
+    let totals = shared.intake.metrics.totals();
     let uptime = u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let redis = if wrong.contains_key("redis") || shared.outlet.is_degraded() {
         "away"
@@ -98,7 +98,7 @@ async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     if accept.contains("text/plain") || accept.contains("openmetrics") {
         return chassis::metrics_page(&shared.life);
     }
-    let totals = shared.intake.metrics.totals(reject::WORDS);
+    let totals = shared.intake.metrics.totals();
     let queues = shared.list.lanes().await.unwrap_or_default();
     let queues: BTreeMap<_, _> = queues
         .into_iter()

@@ -1,16 +1,6 @@
 //! Who may send, how often, with which secret, and what.
 
-use e2e::{Gateway, WEBHOOK_SECRET};
-use testkit::push_body;
-
-fn push(project: &str, n: usize) -> String {
-    push_body(
-        project,
-        "https://github.com/o/r.git",
-        "refs/heads/main",
-        &format!("{n:040x}"),
-    )
-}
+use e2e::{Gateway, WEBHOOK_SECRET, push_to};
 
 #[tokio::test]
 async fn only_addresses_that_are_allowed_may_send_and_only_a_trusted_proxy_speaks_for_others() {
@@ -30,7 +20,7 @@ async fn only_addresses_that_are_allowed_may_send_and_only_a_trusted_proxy_speak
     .into_iter()
     .enumerate()
     {
-        let body = push("o/r", n);
+        let body = push_to("o/r", n);
         let answer = gateway
             .github_with("push", &body, WEBHOOK_SECRET, &[("x-forwarded-for", forwarded)])
             .await;
@@ -39,7 +29,7 @@ async fn only_addresses_that_are_allowed_may_send_and_only_a_trusted_proxy_speak
     let untrusting = Gateway::start(&vars[..2]).await;
     let spoofed = [("x-forwarded-for", "140.82.115.1")];
     let answer = untrusting
-        .github_with("push", &push("o/r", 1), WEBHOOK_SECRET, &spoofed)
+        .github_with("push", &push_to("o/r", 1), WEBHOOK_SECRET, &spoofed)
         .await;
     assert_eq!(answer.status, 403);
     assert_eq!(answer.body["error"], "this address may not send");
@@ -64,11 +54,14 @@ async fn who_comes_too_often_is_told_when_to_come_again_in_the_standard_fields()
     .await;
     for n in 0..5 {
         assert_eq!(
-            gateway.github_with("push", &push("o/r", n), "wrong", &[]).await.status,
+            gateway
+                .github_with("push", &push_to("o/r", n), "wrong", &[])
+                .await
+                .status,
             401
         );
     }
-    let answer = gateway.github("push", &push("o/r", 6)).await;
+    let answer = gateway.github("push", &push_to("o/r", 6)).await;
     assert_eq!(answer.status, 429, "before anything is proved");
     let field = |name: &str| answer.headers[name].to_str().unwrap().to_owned();
     let after: u64 = field("retry-after").parse().unwrap();
@@ -82,7 +75,7 @@ async fn who_comes_too_often_is_told_when_to_come_again_in_the_standard_fields()
     let gateway = Gateway::start(&[("WEBHOOK_RATE_LIMIT_REPOSITORY_MAX", "2")]).await;
     let mut statuses = Vec::new();
     for (n, project) in ["o/r", "o/r", "o/r", "o/other"].into_iter().enumerate() {
-        statuses.push(gateway.github("push", &push(project, n)).await.status);
+        statuses.push(gateway.github("push", &push_to(project, n)).await.status);
     }
     assert_eq!(statuses, [202, 202, 429, 202]);
 }
@@ -105,11 +98,11 @@ async fn a_repository_with_a_secret_of_its_own_is_proved_by_no_other() {
         ("else/where", "shop", 401),
     ] {
         n += 1;
-        let answer = gateway.github_with("push", &push(project, n), secret, &[]).await;
+        let answer = gateway.github_with("push", &push_to(project, n), secret, &[]).await;
         assert_eq!(answer.status, status, "{project} {secret}: {}", answer.text);
     }
     // Two repositories in one body: none may be proved by the other's secret.
-    let body = push("acme/shop", 99).replacen('{', r#"{"repository": {"full_name": "acme/other"}, "#, 1);
+    let body = push_to("acme/shop", 99).replacen('{', r#"{"repository": {"full_name": "acme/other"}, "#, 1);
     assert_eq!(gateway.github_with("push", &body, "old", &[]).await.status, 401);
     let ping = r#"{"zen": "x", "repository": {"full_name": "acme/shop"}}"#;
     assert_eq!(gateway.github_with("ping", ping, "shop", &[]).await.status, 200);
@@ -123,12 +116,12 @@ async fn payloads_must_fit_the_schemas_of_the_users() {
     let rule = r#"{"type": "object", "required": ["ticket"], "properties": {"ticket": {"type": "string", "pattern": "^T-[0-9]+$"}}}"#;
     std::fs::write(schemas.join("push.json"), rule).unwrap();
     let gateway = Gateway::start_in(folder, &[("WEBHOOK_SCHEMAS", &schemas.to_string_lossy())]).await;
-    let answer = gateway.github("push", &push("o/r", 1)).await;
+    let answer = gateway.github("push", &push_to("o/r", 1)).await;
     assert_eq!(answer.status, 422);
     assert_eq!(answer.body["details"][0], r#"body: "ticket" is a required property"#);
-    let good = push("o/r", 2).replacen('{', r#"{"ticket": "T-7", "#, 1);
+    let good = push_to("o/r", 2).replacen('{', r#"{"ticket": "T-7", "#, 1);
     assert_eq!(gateway.github("push", &good).await.status, 202);
-    let bad = push("o/r", 3).replacen('{', r#"{"ticket": "hunter2", "#, 1);
+    let bad = push_to("o/r", 3).replacen('{', r#"{"ticket": "hunter2", "#, 1);
     let answer = gateway.github("push", &bad).await;
     assert!(
         answer.status == 422 && !answer.text.contains("hunter2"),
@@ -147,7 +140,7 @@ async fn events_that_are_not_wanted_are_ignored_and_others_go_to_the_lanes_and_l
     ];
     let gateway = Gateway::start(&vars).await;
     assert_eq!(
-        gateway.github("push", &push("o/r", 1)).await.status,
+        gateway.github("push", &push_to("o/r", 1)).await.status,
         202,
         "so that the list is not empty"
     );
@@ -173,9 +166,9 @@ async fn events_that_are_not_wanted_are_ignored_and_others_go_to_the_lanes_and_l
 #[tokio::test]
 async fn health_and_metrics_tell_the_truth_in_both_forms() {
     let gateway = Gateway::start(&[("WEBHOOK_CORS_ORIGINS", "https://ci.example")]).await;
-    gateway.github("push", &push("o/r", 1)).await;
-    gateway.github("push", &push("o/r", 2)).await;
-    gateway.github_with("push", &push("o/r", 3), "wrong", &[]).await;
+    gateway.github("push", &push_to("o/r", 1)).await;
+    gateway.github("push", &push_to("o/r", 2)).await;
+    gateway.github_with("push", &push_to("o/r", 3), "wrong", &[]).await;
     let health = gateway.get("/health", "*/*").await;
     assert_eq!((health.status, health.body["status"].as_str()), (200, Some("healthy")));
     assert_eq!(

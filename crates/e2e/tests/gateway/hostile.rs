@@ -1,22 +1,13 @@
 //! What strangers may try. Whatever it is: an answer that is true, nothing on the list, others still served.
 
-use e2e::{Gateway, WEBHOOK_SECRET};
+use e2e::{Gateway, WEBHOOK_SECRET, push};
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     time::Duration,
 };
-use testkit::{eventually, push_body};
+use testkit::eventually;
 use tokio::time::Instant;
-
-fn push(n: usize) -> String {
-    push_body(
-        "o/r",
-        "https://github.com/o/r.git",
-        "refs/heads/main",
-        &format!("{n:040x}"),
-    )
-}
 
 /// Sends bytes as they are; everything that comes back until the other side closes, or nothing more comes.
 fn raw(gateway: &Gateway, bytes: &[u8], patience: Duration) -> String {

@@ -1,18 +1,9 @@
 //! Redis is away: nobody waits long, and with a spool nobody is turned away.
 
-use e2e::Gateway;
+use e2e::{Gateway, push};
 use std::{path::Path, time::Duration};
-use testkit::{eventually, push_body};
+use testkit::eventually;
 use tokio::time::Instant;
-
-fn push(n: usize) -> String {
-    push_body(
-        "o/r",
-        "https://github.com/o/r.git",
-        "refs/heads/main",
-        &format!("{n:040x}"),
-    )
-}
 
 /// Which pushes wait, in the order in which prow would take them if there were one lane.
 fn pushed(gateway: &Gateway) -> Vec<usize> {

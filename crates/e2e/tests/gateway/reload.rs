@@ -1,17 +1,8 @@
 //! What changes while it runs, and what stays as it was when the change is wrong.
 
-use e2e::Gateway;
+use e2e::{Gateway, push};
 use std::{path::Path, process::Command, time::Duration};
-use testkit::{eventually, push_body};
-
-fn push(n: usize) -> String {
-    push_body(
-        "o/r",
-        "https://github.com/o/r.git",
-        "refs/heads/main",
-        &format!("{n:040x}"),
-    )
-}
+use testkit::eventually;
 
 #[tokio::test]
 async fn secrets_are_rotated_without_a_refused_delivery_or_a_dropped_connection() {

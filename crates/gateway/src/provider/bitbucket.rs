@@ -2,7 +2,7 @@
 //!
 //! Source: "Event payloads" and "Manage webhooks" in Atlassian's documentation.
 
-use super::{Event, MESSAGE_BYTES, Mistakes, NO_COMMIT, Names, Reading, TEXT_BYTES, cut, is_hash, is_ref, parse};
+use super::{Event, Mistakes, NO_COMMIT, Names, Reading, TEXT_BYTES, cut, parse};
 use contract::{PullRequest, Repository, SourceEvent};
 use serde::Deserialize;
 
@@ -177,20 +177,8 @@ fn one_push(change: Change) -> Result<Option<SourceEvent>, Mistakes> {
     let git_ref = format!("refs/{folder}/{}", named.name);
     let hash = |side: &Option<Ref>| side.as_ref().map_or(NO_COMMIT, |side| &side.target.hash).to_owned();
     let (before, after) = (hash(&change.old), hash(&change.new));
-    if !is_ref(&git_ref) || !is_hash(&before) || !is_hash(&after) {
-        let text = "push.changes: expected names of at most 1,000 bytes, and whole commit hashes";
-        return Err(vec![text.to_owned()]);
-    }
-    Ok(Some(SourceEvent::Push {
-        git_ref,
-        before,
-        after,
-        deleted: change.new.is_none(),
-        message: change
-            .new
-            .and_then(|new| new.target.message)
-            .map(|text| cut(text, MESSAGE_BYTES)),
-    }))
+    let message = change.new.and_then(|new| new.target.message);
+    super::push(Some(git_ref), Some(before), Some(after), message).map(Some)
 }
 
 fn pull_request(pull: Option<Pull>) -> Result<SourceEvent, Mistakes> {

@@ -2,7 +2,7 @@
 //!
 //! Source: GitHub's "Webhook events and payloads".
 
-use super::{Event, MESSAGE_BYTES, Mistakes, Names, Reading, TEXT_BYTES, cut, is_hash, is_ref, is_zero, parse};
+use super::{Event, Mistakes, Names, Reading, TEXT_BYTES, cut, is_hash, parse};
 use contract::{PullRequest, Repository, SourceEvent};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
@@ -169,7 +169,10 @@ impl Body {
             self.has(event, required, foreign)?;
         }
         let source = match event {
-            "push" => push(self.git_ref, self.before, self.after, self.head_commit)?,
+            "push" => {
+                let message = self.head_commit.and_then(|commit| commit.message);
+                super::push(self.git_ref, self.before, self.after, message)?
+            }
             "pull_request" => pull_request(self.pull_request)?,
             _ => SourceEvent::Other,
         };
@@ -213,36 +216,6 @@ impl<'de> Deserialize<'de> for There {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         IgnoredAny::deserialize(deserializer).map(|_skipped| Self(true))
     }
-}
-
-fn push(
-    git_ref: Option<String>,
-    before: Option<String>,
-    after: Option<String>,
-    head_commit: Option<HeadCommit>,
-) -> Result<SourceEvent, Mistakes> {
-    let mut wrong = Vec::new();
-    let mut required = |name: &str, value: Option<String>, fits: fn(&str) -> bool| {
-        let value = value.filter(|text| fits(text));
-        if value.is_none() {
-            wrong.push(format!("{name}: is required, in the form that push events have"));
-        }
-        value.unwrap_or_default()
-    };
-    let git_ref = required("ref", git_ref, is_ref);
-    let before = required("before", before, is_hash);
-    let after = required("after", after, is_hash);
-    if !wrong.is_empty() {
-        return Err(wrong);
-    }
-    let message = head_commit.and_then(|commit| commit.message);
-    Ok(SourceEvent::Push {
-        git_ref,
-        before,
-        deleted: is_zero(&after),
-        after,
-        message: message.map(|text| cut(text, MESSAGE_BYTES)),
-    })
 }
 
 fn pull_request(pull: Option<Pull>) -> Result<SourceEvent, Mistakes> {

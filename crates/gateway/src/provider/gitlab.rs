@@ -2,9 +2,7 @@
 //!
 //! Source: "Webhooks" and "Webhook events" in GitLab's documentation.
 
-use super::{
-    EVENT_BYTES, Event, Head, MESSAGE_BYTES, Mistakes, Reading, TEXT_BYTES, cut, is_hash, is_ref, is_zero, one, parse,
-};
+use super::{EVENT_BYTES, Event, Head, Mistakes, Reading, TEXT_BYTES, cut, is_hash, one, parse};
 use crate::{proof::Proof, reject::Rejection};
 use axum::http::HeaderMap;
 use contract::{PullRequest, SourceEvent};
@@ -119,7 +117,11 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Reading, Mistakes> {
     let repository = super::repository(&name, &url, project.default_branch)?;
     let mut action = None;
     let source = match *kind {
-        "push" | "tag_push" => push(body.git_ref, body.before, body.after, body.commits)?,
+        "push" | "tag_push" => {
+            let newest = body.commits.into_iter().find(|commit| commit.id == body.after);
+            let message = newest.and_then(|commit| commit.message);
+            super::push(body.git_ref, body.before, body.after, message)?
+        }
         "merge_request" => {
             let attributes = body
                 .object_attributes
@@ -139,31 +141,6 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Reading, Mistakes> {
         sender: body.user_username.or_else(|| body.user?.username),
         source,
     }]))
-}
-
-fn push(
-    git_ref: Option<String>,
-    before: Option<String>,
-    after: Option<String>,
-    commits: Vec<Commit>,
-) -> Result<SourceEvent, Mistakes> {
-    let (Some(git_ref), Some(before), Some(after)) = (
-        git_ref.filter(|text| is_ref(text)),
-        before.filter(|text| is_hash(text)),
-        after.filter(|text| is_hash(text)),
-    ) else {
-        let text = "ref, before, after: are required, in the form that push events have";
-        return Err(vec![text.to_owned()]);
-    };
-    let newest = commits.into_iter().find(|commit| commit.id.as_ref() == Some(&after));
-    let message = newest.and_then(|commit| commit.message);
-    Ok(SourceEvent::Push {
-        git_ref,
-        before,
-        deleted: is_zero(&after),
-        after,
-        message: message.map(|text| cut(text, MESSAGE_BYTES)),
-    })
 }
 
 fn merge_request(attributes: Attributes) -> Result<SourceEvent, Mistakes> {
