@@ -101,7 +101,7 @@ pub struct PullRequest {
     pub head_repository: Option<String>,
     /// The branch it goes to.
     pub base_ref: String,
-    /// That branch's commit.
+    /// That branch's commit; empty where the forge does not say (GitLab).
     pub base_sha: String,
 }
 

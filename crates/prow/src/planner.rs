@@ -1,8 +1,8 @@
 //! Which webhook becomes which build. Pure: a webhook in, a decision out.
 
 use contract::{
-    Branch, BuildId, BuildQueueMessage, BuildType, CommitHash, EventType, Metadata, PullRequest, PullRequestData,
-    Repository, SourceEvent, Strategy, WebhookData, WebhookDelivery,
+    Branch, BuildId, BuildQueueMessage, BuildType, CommitHash, EventType, Metadata, Provider, PullRequest,
+    PullRequestData, Repository, SourceEvent, Strategy, WebhookData, WebhookDelivery,
 };
 use uuid::Uuid;
 
@@ -49,7 +49,7 @@ pub(crate) fn plan(webhook: &WebhookDelivery) -> Decision {
             deleted,
             message,
         } => push(git_ref, before, after, *deleted, message.as_deref()),
-        SourceEvent::PullRequest(pull) => pull_request(pull, webhook.action.as_deref(), repository),
+        SourceEvent::PullRequest(pull) => pull_request(pull, webhook, repository),
         SourceEvent::Other => Err(format!("{} events lead to no build", webhook.event)),
     };
     match wanted {
@@ -90,8 +90,8 @@ fn push(git_ref: &str, before: &str, after: &str, deleted: bool, message: Option
     })
 }
 
-fn pull_request(pull: &PullRequest, action: Option<&str>, repository: &Repository) -> Result<Wanted, String> {
-    let action = action.unwrap_or_default();
+fn pull_request(pull: &PullRequest, webhook: &WebhookDelivery, repository: &Repository) -> Result<Wanted, String> {
+    let action = webhook.action.as_deref().unwrap_or_default();
     if !BUILT_ACTIONS.contains(&action) {
         return Err(format!("a pull request that was {action} brings nothing new to build"));
     }
@@ -111,10 +111,19 @@ fn pull_request(pull: &PullRequest, action: Option<&str>, repository: &Repositor
         commit,
         branch: Some(branch),
         about: pull.number.to_string(),
-        git_ref: format!("refs/pull/{}/head", pull.number),
+        git_ref: pull_ref(webhook.provider, pull),
         before: pull.base_sha.clone(),
         pull_request: Some(PullRequestData::new(pull.number, &*pull.title, &*pull.state)),
     })
+}
+
+/// Where a forge keeps the newest commit of a pull request.
+fn pull_ref(provider: Provider, pull: &PullRequest) -> String {
+    match provider {
+        Provider::Github | Provider::Gitea | Provider::Forgejo => format!("refs/pull/{}/head", pull.number),
+        Provider::Gitlab => format!("refs/merge-requests/{}/head", pull.number),
+        Provider::Bitbucket => format!("refs/heads/{}", pull.head_ref), // It has no refs of pull requests.
+    }
 }
 
 fn message(webhook: &WebhookDelivery, repository: &Repository, wanted: Wanted) -> BuildQueueMessage {

@@ -124,6 +124,21 @@ fn the_table_of_decisions_holds() {
 }
 
 #[test]
+fn a_pull_request_has_the_ref_that_its_forge_keeps() {
+    for (provider, git_ref) in [
+        (Provider::Github, "refs/pull/7/head"),
+        (Provider::Gitea, "refs/pull/7/head"),
+        (Provider::Forgejo, "refs/pull/7/head"),
+        (Provider::Gitlab, "refs/merge-requests/7/head"),
+        (Provider::Bitbucket, "refs/heads/feature"),
+    ] {
+        let mut webhook = pull("opened", Some("o/r"));
+        webhook.provider = provider;
+        assert_eq!(decide(&webhook), format!("pull_request feature {git_ref} aa"));
+    }
+}
+
+#[test]
 fn the_same_event_is_the_same_build_and_another_is_another() {
     let id = |webhook: &WebhookDelivery| match plan(webhook) {
         Decision::Build(message) => message.id,
