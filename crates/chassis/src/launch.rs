@@ -5,6 +5,7 @@ use crate::failpoints;
 use crate::{Findings, Life, Policy, Setting, Values, admin, config, http, telemetry};
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     io::{Read as _, Write as _},
     net::SocketAddr,
     process::ExitCode,
@@ -93,6 +94,24 @@ where
     R: FnOnce(C, Life) -> F,
     F: Future<Output = Result<(), Failure>>,
 {
+    launch_from(std::env::args_os(), service, read, check, run)
+}
+
+/// The same with a command line that is not the process's own; its first word is the program's name.
+pub fn launch_from<C, K, L, F, R>(
+    args: impl IntoIterator<Item = OsString>,
+    service: &Service,
+    read: fn(&mut Values) -> Option<C>,
+    check: K,
+    run: R,
+) -> ExitCode
+where
+    C: Clone,
+    K: FnOnce(C) -> L,
+    L: Future<Output = Findings> + Send + 'static,
+    R: FnOnce(C, Life) -> F,
+    F: Future<Output = Result<(), Failure>>,
+{
     let own = [
         ADMIN.default(service.admin_listen),
         GRACE.default(service.grace_seconds),
@@ -104,7 +123,7 @@ where
         .into_iter()
         .chain(service.settings.iter().copied().flatten().copied())
         .collect();
-    let matches = match config::command(service.name, service.about, &settings).try_get_matches() {
+    let matches = match config::command(service.name, service.about, &settings).try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) => {
             error.print().ok(); // Nobody is left to tell when this fails.

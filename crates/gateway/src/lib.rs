@@ -3,6 +3,8 @@
 mod address;
 mod body;
 mod config;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod intake;
 mod json;
 mod lane;

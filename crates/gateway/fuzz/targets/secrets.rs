@@ -1,0 +1,4 @@
+//! A file of secrets.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &str| gateway::fuzz::secrets(text));

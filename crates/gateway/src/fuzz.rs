@@ -1,0 +1,70 @@
+//! What reads strangers' bytes, opened for `crates/gateway/fuzz` and for nobody else.
+
+use crate::{
+    address::{self, Cidr, Networks},
+    json, provider,
+    secrets::Secrets,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use chassis::Secret;
+use contract::{DeliveryId, Message as _, Provider, Timestamp, WebhookDelivery};
+
+/// Reads a body as this event; whatever goes on must come out of a list as it went in.
+pub fn body(provider: Provider, event: &str, body: &[u8]) {
+    let name = provider::owner_or_repository(provider, body);
+    json::is_shallow(body);
+    let Ok(text) = std::str::from_utf8(body) else {
+        return; // Refused later: what is skipped is not looked at.
+    };
+    let Ok(provider::Reading::Relevant(events)) = provider::read(provider, event, body) else {
+        return;
+    };
+    let id: DeliveryId = "72d3162e-cc78-11e3-81ab-4c9367dc0958".parse().expect("an id");
+    for found in events {
+        let at = Timestamp::from_millis(0);
+        let mut webhook = WebhookDelivery::new(id.clone(), provider, event, at, found.source, text.to_owned());
+        if let Some(repository) = &found.repository {
+            assert_eq!(
+                name.as_deref(),
+                Some(repository.full_name.as_str()),
+                "secrets are chosen by the same name"
+            );
+        }
+        webhook.action = found.action;
+        webhook.repository = found.repository;
+        webhook.sender = found.sender;
+        let text = webhook.to_json().expect("a message is JSON");
+        let read = WebhookDelivery::from_bytes(text.as_bytes()).expect("prow can read it");
+        assert_eq!(read, webhook);
+    }
+}
+
+/// Reads a block of header lines as a forge's, and asks it who sends.
+pub fn head(provider: Provider, lines: &[u8]) {
+    let mut headers = HeaderMap::new();
+    for line in lines.split(|byte| *byte == b'\n').take(64) {
+        let mut parts = line.splitn(2, |byte| *byte == b':');
+        let (name, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
+        }
+    }
+    provider::head(provider, &headers).ok();
+    let proxies: Vec<Cidr> = ["127.0.0.0/8", "10.0.0.0/8"]
+        .iter()
+        .filter_map(|text| text.parse().ok())
+        .collect();
+    let proxies = Networks::new(proxies);
+    let peer = std::net::IpAddr::from([127, 0, 0, 1]);
+    let client = address::client(peer, &headers, &proxies);
+    assert!(client == peer || headers.contains_key("forwarded") || headers.contains_key("x-forwarded-for"));
+}
+
+/// Reads a file of secrets.
+pub fn secrets(text: &str) {
+    let Ok(usual) = "the-usual-secret".parse::<Secret>();
+    if let Ok(secrets) = Secrets::new(&[usual], Some(text)) {
+        assert!(secrets.len() > 0, "a file takes away none");
+        secrets.of(Provider::Github, Some("Acme/Shop"));
+    }
+}
