@@ -14,6 +14,8 @@ pub(crate) struct Director {
     rng: Rng,
     began: Instant,
     ledger: Arc<Ledger>,
+    /// Since when deliveries waited in the gateway's spool, and when some were seen there last.
+    spooled: Option<(Instant, Instant)>,
 }
 
 /// What makes things well again.
@@ -26,12 +28,15 @@ enum Cure {
     EmptyDisk(usize),
     RestartEngine,
     KindReceiver,
+    KillGateway,
 }
 
 /// How far replicas may be behind.
 const REPLICA_LAG: Duration = Duration::from_secs(2);
 /// At least this long between two faults.
 const APART: Duration = Duration::from_secs(3);
+/// How long Redis is away when it is away for long.
+const AWAY: Duration = Duration::from_secs(70);
 pub(crate) const LOOK: Duration = Duration::from_millis(200);
 
 // === impl Director ===
@@ -46,6 +51,7 @@ impl Director {
             rng: Rng::with_seed(seed ^ 0xC0DE),
             began: Instant::now(),
             ledger: Arc::clone(ledger),
+            spooled: None,
         }
     }
 
@@ -54,6 +60,10 @@ impl Director {
         world.server.look();
         world.supervise();
         let now = Instant::now();
+        if world.spooled() > 0 {
+            let since = self.spooled.filter(|(_, last)| last.elapsed() < APART);
+            self.spooled = Some((since.map_or(now - 2 * LOOK, |(since, _)| since), now));
+        }
         let due: Vec<Cure> = self
             .cures
             .iter()
@@ -71,8 +81,8 @@ impl Director {
         {
             self.struck += 1;
             println!("{:>7.1} s  {fault:?}", self.began.elapsed().as_secs_f64());
+            self.next_at = now + APART;
             self.strike(world, fault);
-            self.next_at = Instant::now() + APART;
         }
     }
 
@@ -98,18 +108,26 @@ impl Director {
                 world.replace(index);
             }
             // Longer than a lease.
-            Fault::PauseForgery => self.pause(world, "forgery", 26),
+            Fault::PauseForgery => {
+                self.ledger.paused();
+                self.pause(world, "forgery", 26);
+            }
             Fault::PauseProw => self.pause(world, "prow", 8),
             Fault::PauseNotifier => self.pause(world, "notifier", 26),
             Fault::KillRedis => {
-                // While a sync to a slow disk is under way, Redis holds back writes that it has acknowledged.
-                self.ledger.lost(world.server.unwritten());
-                world.server.kill();
+                self.kill_redis(world);
                 self.later(700, Cure::RestartRedis);
+            }
+            Fault::RedisAway => {
+                self.kill_redis(world);
+                self.cures.push((Instant::now() + AWAY, Cure::RestartRedis));
+                // The spool is found again by the next one.
+                self.cures.push((Instant::now() + AWAY / 2, Cure::KillGateway));
+                self.next_at = Instant::now() + AWAY + APART;
             }
             Fault::PowerLoss => {
                 let gone = world.server.lose_power();
-                self.ledger.lost(gone + world.server.unwritten());
+                self.lost(gone + world.server.unwritten());
                 self.later(700, Cure::RestartRedis);
             }
             Fault::Failover => {
@@ -143,6 +161,19 @@ impl Director {
         }
     }
 
+    fn kill_redis(&self, world: &mut World) {
+        // While a sync to a slow disk is under way, Redis holds back writes that it has acknowledged.
+        self.lost(world.server.unwritten());
+        world.server.kill();
+    }
+
+    /// Redis has lost what it was told within this time. Of that, some may have waited in the spool for long.
+    fn lost(&self, within: Duration) {
+        let spooled = self.spooled.filter(|(_, last)| last.elapsed() <= within + APART);
+        let within = spooled.map_or(within, |(since, _)| since.elapsed().max(within));
+        self.ledger.lost(within);
+    }
+
     fn cure(world: &mut World, cure: Cure) {
         match cure {
             Cure::Resume(index) => world.pause(index, false),
@@ -151,6 +182,7 @@ impl Director {
             Cure::EmptyRedis => drop(world.server.cli(&["CONFIG", "SET", "maxmemory", "0"])),
             Cure::EmptyDisk(n) => drop(std::fs::remove_file(world.work_dir(n).join("filler"))),
             Cure::RestartEngine => world.engine.restart(),
+            Cure::KillGateway => world.kill(0),
             Cure::KindReceiver => world.receiver.become_(Mood::Kind),
         }
     }

@@ -26,6 +26,8 @@ pub(crate) struct Books {
     pub(crate) resent: u64,
     /// When Redis lost what it had promised, as it may: with power, in a failover.
     pub(crate) losses: Vec<Loss>,
+    /// When a forgery was stopped for longer than its lease, in ms of the clock.
+    pub(crate) pauses: Vec<i64>,
     pub(crate) sent: usize,
     /// How much that is no build was pushed straight onto the list.
     pub(crate) junk: usize,
@@ -120,6 +122,11 @@ impl Ledger {
         });
     }
 
+    /// A forgery has just been stopped, and others will take over from it.
+    pub(crate) fn paused(&self) {
+        self.books().pauses.push(bus::clock::now_ms());
+    }
+
     pub(crate) fn wrong(&self, what: String) {
         self.books().wrong_answers.push(what);
     }
@@ -133,10 +140,19 @@ impl Books {
 
     /// Whether Redis forgot something between two times, as prow writes them down.
     pub(crate) fn may_be_forgotten(&self, from: &str, to: &str) -> bool {
-        let at = |time: &str| time.parse::<Timestamp>().map(|at| at.as_millis()).ok();
-        let (Some(from), Some(to)) = (at(from), at(to)) else {
+        let Some((from, to)) = millis(from, to) else {
             return false;
         };
         self.losses.iter().any(|loss| loss.from_ms <= to && from <= loss.to_ms)
     }
+
+    /// Whether a forgery was stopped between two times, as prow writes them down.
+    pub(crate) fn was_paused(&self, from: &str, to: &str) -> bool {
+        millis(from, to).is_some_and(|(from, to)| self.pauses.iter().any(|at| (from..=to).contains(at)))
+    }
+}
+
+fn millis(from: &str, to: &str) -> Option<(i64, i64)> {
+    let at = |time: &str| time.parse::<Timestamp>().map(|at| at.as_millis()).ok();
+    at(from).zip(at(to))
 }

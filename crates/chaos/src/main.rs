@@ -15,6 +15,7 @@ mod audit;
 mod director;
 mod drills;
 mod engine;
+mod floods;
 mod ledger;
 mod options;
 mod plan;
@@ -26,6 +27,7 @@ mod world;
 
 use director::Director;
 use drills::Drills;
+use floods::Floods;
 use ledger::Ledger;
 use options::Options;
 use plan::{Item, What};
@@ -109,11 +111,14 @@ async fn run(options: &Options) -> bool {
         say("quiet; drills");
         drills.run(&client, &mut world, options.seed).await;
         wait_until_quiet(&mut world, &mut director, &ledger, options.n).await;
+        let floods = Floods::run(&client, &mut world, &ledger, options.seed).await;
+        wait_until_quiet(&mut world, &mut director, &ledger, options.n).await;
         checks.extend(audit::of_bounds(options, &drills, &world));
+        checks.extend(audit::of_floods(&floods));
     }
     say("looking at every build");
     let builds = audit::builds(&client, &world).await;
-    let (of_builds, lost) = audit::of_builds(&ledger, &builds, &world);
+    let (of_builds, apart) = audit::of_builds(&ledger, &builds, &world);
     checks.extend(of_builds);
     checks.extend(audit::of_parts(options, &client, &ledger, &builds, &world).await);
     checks.extend(audit::of_redis(&ledger, &world));
@@ -123,12 +128,11 @@ async fn run(options: &Options) -> bool {
 
     report(&world, &drills, &ledger, &builds);
     checks.iter().for_each(audit::Check::print);
-    if !lost.is_empty() {
-        println!(
-            "and apart from that: {} forgotten by Redis, as it may with the power or in a failover",
-            lost.len()
-        );
-    }
+    println!(
+        "and apart from that: {} forgotten by Redis, as it may with the power or in a failover; {} images replaced by \
+         a worker that had slept between asking and pushing",
+        apart.forgotten, apart.overtaken
+    );
     let good = checks.iter().all(audit::Check::is_good);
     let verdict = if good {
         "nothing lost, nothing doubled, nothing stuck"

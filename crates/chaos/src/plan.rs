@@ -65,6 +65,8 @@ pub(crate) enum Fault {
     KillRedis,
     /// The last second of what Redis wrote is not there when it comes back.
     PowerLoss,
+    /// For more than a minute; whoever dies meanwhile comes back to no Redis.
+    RedisAway,
     Failover,
     DropConnections,
     DropSubscribers,
@@ -158,8 +160,8 @@ pub(crate) fn faults(options: &Options) -> Vec<Fault> {
         Fault::RudeReceiver,
     ];
     match options.redis {
-        Topology::EverySecond => kinds.extend([Fault::StallRedis, Fault::PowerLoss]),
-        Topology::Always => kinds.push(Fault::StallRedis),
+        Topology::EverySecond => kinds.extend([Fault::StallRedis, Fault::PowerLoss, Fault::RedisAway]),
+        Topology::Always => kinds.extend([Fault::StallRedis, Fault::RedisAway]),
         Topology::Sentinel => kinds.push(Fault::Failover),
     }
     if options.switch_off.is_some() {
@@ -235,6 +237,7 @@ mod tests {
                 "Malformed",
                 "Bytes",
                 "PowerLoss",
+                "RedisAway",
                 "KillEngine",
             ] {
                 assert!(all.contains(word), "{word} is not in the plan of seed {seed}");

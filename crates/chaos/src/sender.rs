@@ -152,8 +152,9 @@ impl Sender {
             },
             _ => return,
         };
-        let lost = !self.ledger.books().losses.is_empty();
-        self.post(&again, if lost { expected } else { &[200] }).await;
+        // What waits in the spool has not been compared with what is in Redis yet.
+        let unsure = !self.ledger.books().losses.is_empty();
+        self.post(&again, if unsure { expected } else { &[200] }).await;
     }
 
     fn hook(&self, item: &Item, commit: &str) -> Hook {

@@ -165,6 +165,7 @@ impl World {
             "gateway" => vec![
                 ("WEBHOOK_LISTEN", format!("127.0.0.1:{}", self.ports.gateway)),
                 ("GITHUB_WEBHOOK_SECRET", WEBHOOK_SECRET.to_owned()),
+                ("WEBHOOK_SPOOL", path("spool")),
             ],
             "prow" => vec![
                 ("PROW_LISTEN", format!("127.0.0.1:{}", self.ports.prow)),
@@ -260,6 +261,14 @@ impl World {
             }
         }
         wrong
+    }
+
+    /// How many deliveries wait in the gateway's spool.
+    pub(crate) fn spooled(&self) -> usize {
+        let files = std::fs::read_dir(self.path("spool")).into_iter().flatten().flatten();
+        files
+            .filter(|file| file.path().extension().is_some_and(|kind| kind == "json"))
+            .count()
     }
 
     /// Whether a duty is switched off.
