@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh            install programs, start the Docker Engine, make the base image
 #   scripts/setup.sh --tests    and what only the tests need
+#   scripts/setup.sh --bench    and what only the benchmarks compare with
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib/common.sh
@@ -18,6 +19,7 @@ declare -A PACKAGES=(
 )
 # The same for what only the tests need.
 declare -A TEST_PACKAGES=([node]=nodejs [npm]=npm)
+declare -A BENCH_PACKAGES=([node]=nodejs [npm]=npm [webhook]=webhook [taskset]=util-linux)
 
 install_programs() {
   local missing=() program
@@ -44,19 +46,19 @@ install_test_tools() {
     say "installing cargo-nextest (once; some minutes)"
     cargo install --quiet --locked cargo-nextest
   }
-  install_node_packages
+  install_node_packages crates/testkit/node "$STATE/node" # Real payloads and independent signers.
 }
 
-# Real payloads and independent signers; installed beside the programs that use them.
+# install_node_packages FROM TO: what FROM/package.json names, beside the programs that use it.
 install_node_packages() {
-  local from=crates/testkit/node to=$STATE/node
+  local from=$1 to=$2
   mkdir -p "$to"
   cp "$from"/*.mjs "$to"
   cmp -s "$from/package.json" "$to/package.json" && return
-  say "installing the Node packages of the tests"
+  say "installing the Node packages of $from"
   cp "$from/package.json" "$to"
   (cd "$to" && npm install --no-audit --no-fund --no-package-lock >npm.log 2>&1) ||
-    { rm -f "$to/package.json"; tail -20 "$to/npm.log" >&2; die "npm cannot install what the tests need"; }
+    { rm -f "$to/package.json"; tail -20 "$to/npm.log" >&2; die "npm cannot install what $from needs"; }
 }
 
 start_engine() {
@@ -106,10 +108,14 @@ make_busybox() {
 }
 
 command -v cargo >/dev/null || die "Rust is needed: https://rustup.rs"
-if [ "${1:-}" = --tests ]; then
-  for program in "${!TEST_PACKAGES[@]}"; do PACKAGES[$program]=${TEST_PACKAGES[$program]}; done
-fi
+case "${1:-}" in
+  --tests) for program in "${!TEST_PACKAGES[@]}"; do PACKAGES[$program]=${TEST_PACKAGES[$program]}; done ;;
+  --bench) for program in "${!BENCH_PACKAGES[@]}"; do PACKAGES[$program]=${BENCH_PACKAGES[$program]}; done ;;
+esac
 install_programs
-[ "${1:-}" != --tests ] || install_test_tools
+case "${1:-}" in
+  --tests) install_test_tools ;;
+  --bench) install_node_packages crates/bench/node "$STATE/bench" ;;
+esac
 start_engine
 make_busybox

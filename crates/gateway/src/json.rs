@@ -1,5 +1,7 @@
 //! Bounds on JSON that has not been proved harmless.
 
+use memchr::memchr2;
+
 /// Deepest nesting; that of the deepest real payload is 9.
 pub(crate) const DEPTH: usize = 64;
 
@@ -7,29 +9,30 @@ pub(crate) const DEPTH: usize = 64;
 ///
 /// `serde_json` skips what nobody asked for without counting, but prow's users parse the whole body.
 pub(crate) fn is_shallow(body: &[u8]) -> bool {
-    // Few brackets cannot be deep; counting them takes a tenth of the time of following them.
-    let opening = body.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
-    opening <= DEPTH || depth(body) <= DEPTH
-}
-
-fn depth(body: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut in_string) = (0_usize, 0, false);
-    let mut bytes = body.iter();
-    while let Some(byte) = bytes.next() {
+    let (mut depth, mut rest) = (0_usize, body);
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
         match byte {
-            b'"' => in_string = !in_string,
-            b'\\' if in_string => {
-                bytes.next();
-            }
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            b'"' => rest = after_string(rest),
+            b'[' | b'{' if depth == DEPTH => return false,
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
-    deepest
+    true
+}
+
+/// What follows a string that has begun. Most of a body is strings, so they are not looked at byte by byte.
+fn after_string(mut rest: &[u8]) -> &[u8] {
+    while let Some(at) = memchr2(b'"', b'\\', rest) {
+        let escaped = rest.get(at) == Some(&b'\\');
+        rest = rest.get(at + 1 + usize::from(escaped)..).unwrap_or_default();
+        if !escaped {
+            return rest;
+        }
+    }
+    &[]
 }
 
 #[cfg(test)]
