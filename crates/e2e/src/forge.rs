@@ -245,6 +245,15 @@ impl Forge {
         )
     }
 
+    /// Deletes through the API; the status.
+    pub async fn delete(&self, path: &str) -> u16 {
+        let request = self
+            .http
+            .delete(format!("http://127.0.0.1:{}{path}", self.prow_port))
+            .bearer_auth(API_TOKEN);
+        request.send().await.unwrap().status().as_u16()
+    }
+
     /// The text of something the API serves.
     pub async fn text(&self, path: &str) -> String {
         let request = self

@@ -92,7 +92,8 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     });
 
     let canceller = bus.canceller(&config.builds, &config.cancel_channel);
-    let routes = api::routes(api::Shared::new(store, archive, canceller, token));
+    let queues = api::Queues::new(&config, &bus);
+    let routes = api::routes(api::Shared::new(store, archive, canceller, queues, token));
     chassis::http::serve("api", config.listen, routes, chassis::http::Limits::default(), &life).await?;
     life.ready();
     Ok(())

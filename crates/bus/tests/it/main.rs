@@ -12,6 +12,8 @@ mod connection;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod dead;
+#[cfg(test)]
 mod lists;
 #[cfg(test)]
 mod logs;

@@ -19,6 +19,8 @@ pub(crate) enum Problem {
     BadRequest(String),
     #[error("it is too late: the build is {0}")]
     TooLate(String),
+    #[error("{0}")]
+    Conflict(String),
     #[error("the queue cannot be reached, come again")]
     Bus(#[from] bus::Error),
     #[error("the database failed")]
@@ -33,7 +35,7 @@ impl IntoResponse for Problem {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::TooLate(_) => StatusCode::CONFLICT,
+            Self::TooLate(_) | Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Bus(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(_) | Self::Log(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
