@@ -23,7 +23,7 @@ use axum::{
 use bus::{Parcel, Sent, clock};
 use chassis::Life;
 use contract::{DeliveryId, Metadata, Provider, WebhookDelivery};
-use serde_json::json;
+use serde::Serialize;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -48,6 +48,20 @@ enum Answer {
     Duplicate,
     Ignored(String),
     Pong,
+}
+
+/// The body of a 2xx.
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Reply {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<DeliveryId>,
+    /// In milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processing_time: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
 }
 
 const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -294,19 +308,25 @@ impl Answer {
     }
 
     fn into_reply(self, spent: Duration) -> Response {
-        let word = self.word();
+        let mut reply = Reply {
+            status: self.word(),
+            ..Reply::default()
+        };
+        let status = if let Self::Accepted(_) = self {
+            StatusCode::ACCEPTED
+        } else {
+            StatusCode::OK
+        };
         match self {
             Self::Accepted(id) => {
-                let spent = u64::try_from(spent.as_millis()).unwrap_or(u64::MAX);
-                let body = json!({"status": word, "eventId": id, "processingTime": spent});
-                (StatusCode::ACCEPTED, Json(body)).into_response()
+                reply.event_id = Some(id);
+                reply.processing_time = u64::try_from(spent.as_millis()).ok();
             }
-            Self::Duplicate => {
-                Json(json!({"status": word, "message": "this delivery was taken before"})).into_response()
-            }
-            Self::Ignored(reason) => Json(json!({"status": word, "message": reason})).into_response(),
-            Self::Pong => Json(json!({"status": word})).into_response(),
+            Self::Duplicate => reply.message = Some("this delivery was taken before".to_owned()),
+            Self::Ignored(reason) => reply.message = Some(reason),
+            Self::Pong => {}
         }
+        (status, Json(reply)).into_response()
     }
 }
 

@@ -115,4 +115,24 @@ mod tests {
             assert!(error.starts_with("push.json: "), "{error}");
         }
     }
+
+    #[test]
+    fn a_folder_has_at_most_256_schemas_of_a_mebibyte() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: String, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        (0..MOST).for_each(|n| write(format!("e{n}.json"), "{}"));
+        write("README.md".to_owned(), "not a schema");
+        assert_eq!(read(folder.path()).unwrap().len(), MOST);
+        write("one-more.json".to_owned(), "{}");
+        assert!(
+            read(folder.path())
+                .unwrap_err()
+                .contains("at most 256 schemas of 1 MiB each")
+        );
+
+        let folder = tempfile::tempdir().unwrap();
+        let long = usize::try_from(LONGEST).unwrap();
+        std::fs::write(folder.path().join("push.json"), " ".repeat(long + 1)).unwrap();
+        assert!(read(folder.path()).unwrap_err().contains("at most"));
+    }
 }

@@ -87,6 +87,21 @@ async fn a_redis_that_evicts_is_refused_unless_it_is_allowed() {
 }
 
 #[tokio::test]
+async fn a_list_of_copies_keeps_the_newest_10_000() {
+    let lab = Lab::new().await;
+    let fill = "for i = 1, ARGV[1] do redis.call('RPUSH', KEYS[1], 'old') end";
+    lab.redis.cli(&["EVAL", fill, "1", "{forge:builds}:copies", "10000"]);
+    let parcel = bus::Parcel {
+        copy_to: Some("{forge:builds}:copies".to_owned()),
+        ..bus::Parcel::new(&message("new")).unwrap()
+    };
+    lab.bus.producer(&lab.list).send_parcel(parcel).await.unwrap();
+    assert_eq!(lab.redis.cli(&["LLEN", "{forge:builds}:copies"]), "10000");
+    let newest = lab.redis.cli(&["LINDEX", "{forge:builds}:copies", "0"]);
+    assert_eq!(newest, lab.redis.cli(&["LINDEX", "forge:builds", "0"]), "byte for byte");
+}
+
+#[tokio::test]
 async fn dead_letters_are_bounded_in_number_and_bytes_and_the_oldest_go_first() {
     let lab = Lab::new().await;
     let dead = "{forge:builds}:dead";
