@@ -288,3 +288,21 @@ async fn ten_thousand_idle_connections_keep_nobody_out_and_cost_little() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn connections_past_the_bound_wait_until_others_close() {
+    let gateway = Gateway::start(&[("WEBHOOK_MAX_CONNECTIONS", "2")]).await;
+    let idle: Vec<_> = (0..2).map(|_| TcpStream::connect(gateway.address()).unwrap()).collect();
+    tokio::time::sleep(Duration::from_millis(300)).await; // Until both were accepted.
+    let mut waiting = TcpStream::connect(gateway.address()).unwrap();
+    waiting
+        .write_all(b"GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    waiting.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut answer = [0; 12];
+    assert!(waiting.read_exact(&mut answer).is_err(), "there is no room");
+    drop(idle);
+    waiting.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    waiting.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+}
