@@ -190,7 +190,10 @@ async fn a_worker_that_slept_through_its_own_lease_does_not_take_others_for_dead
     let stop = CancellationToken::new();
     // The whole machine sleeps: every lease has run out when it wakes, and the other beats a little later.
     let wakes = async {
-        tokio::time::sleep(lab.bus.lease().length()).await;
+        tokio::select! {
+            () = tokio::time::sleep(lab.bus.lease().length()) => {}
+            () = other.tend(stop.clone()) => panic!("nobody stops it"),
+        }
         let workers = "{forge:builds}:workers";
         lab.redis
             .cli(&["ZADD", workers, "XX", "1", other.name(), "1", sleeper.name()]);
