@@ -33,7 +33,7 @@ install_programs() {
   say "installing ${missing[*]}"
   apt-get update -qq
   # Packages must not start daemons of their own on a machine that is not theirs.
-  local policy=/usr/sbin/policy-rc.d made=
+  policy=/usr/sbin/policy-rc.d made= # Not local: the trap looks at them when everything has ended.
   trap '[ -z "$made" ] || rm -f "$policy"' RETURN EXIT
   [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' > $policy; chmod +x $policy; made=1; }
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$STATE/apt.log" 2>&1 ||
@@ -54,11 +54,12 @@ install_node_packages() {
   local from=$1 to=$2
   mkdir -p "$to"
   cp "$from"/*.mjs "$to"
-  cmp -s "$from/package.json" "$to/package.json" && return
+  cmp -s "$from/package.json" "$to/installed.json" && return
   say "installing the Node packages of $from"
   cp "$from/package.json" "$to"
   (cd "$to" && npm install --no-audit --no-fund --no-package-lock >npm.log 2>&1) ||
-    { rm -f "$to/package.json"; tail -20 "$to/npm.log" >&2; die "npm cannot install what $from needs"; }
+    { tail -20 "$to/npm.log" >&2; die "npm cannot install what $from needs"; }
+  cp "$from/package.json" "$to/installed.json" # Only now is everything there.
 }
 
 start_engine() {

@@ -12,18 +12,19 @@ end
 local function enqueue(seen, job, copies, payload, lane, ttl)
   local state = redis.call('HGET', job, 'state')
   if state and state ~= 'dead' then return 'exists', state end
-  if state then redis.call('DEL', job) end
   if ttl > 0 and not state and redis.call('EXISTS', seen) == 1 then return 'exists', 'seen' end
   if items >= tonumber(ARGV[2]) then return 'full', items .. ' messages are waiting' end
   if bytes + #payload > tonumber(ARGV[3]) then return 'full', bytes .. ' bytes are waiting' end
+  if state then redis.call('DEL', job) end
   redis.call('HSET', job, 'state', 'queued', 'enq', now())
   if ttl > 0 then redis.call('SET', seen, '1', 'EX', ttl) end
   -- Straight to the list when that is empty: a blocked worker wakes at once.
   if redis.call('LLEN', LIST) == 0 then lane = 1 end
   redis.call('LPUSH', KEYS[lane], payload)
   if copies ~= LIST then
-    redis.call('LPUSH', copies, payload)
-    redis.call('LTRIM', copies, 0, ARGV[4] - 1)
+    -- Whatever somebody else made of that key, it is no reason to refuse the message.
+    redis.pcall('LPUSH', copies, payload)
+    redis.pcall('LTRIM', copies, 0, ARGV[4] - 1)
   end
   items, bytes = items + 1, bytes + #payload
   return 'ok', tostring(items)

@@ -32,7 +32,7 @@ pub struct WebhookDelivery {
     /// Correlation and tracing.
     #[serde(default)]
     pub metadata: Metadata,
-    /// The body as it was received, for replay.
+    /// The body as it was received, for replay; where one delivery tells several events, it is with the first.
     pub body: String,
     /// Everything else, kept.
     #[serde(flatten)]

@@ -11,6 +11,16 @@ pub(crate) struct Networks(Vec<IpNet>);
 /// A network, or one address of its own.
 pub(crate) struct Cidr(IpNet);
 
+/// The header in which trusted proxies say who asks. Only one is believed: the others are the stranger's own
+/// words, which proxies pass on as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProxyHeader {
+    /// `X-Forwarded-For`, which nearly every proxy writes.
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
+}
+
 /// Most hops that are followed back.
 const HOPS: usize = 32;
 
@@ -41,22 +51,33 @@ impl std::str::FromStr for Cidr {
     }
 }
 
+impl std::str::FromStr for ProxyHeader {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.to_ascii_lowercase().as_str() {
+            "x-forwarded-for" => Ok(Self::XForwardedFor),
+            "forwarded" => Ok(Self::Forwarded),
+            _ => Err("expected x-forwarded-for or forwarded"),
+        }
+    }
+}
+
 /// Who asks: the peer, unless that is a trusted proxy; then whoever the nearest proxy that is not trusted says
 /// it is. What is further away may be made up.
-///
-/// Source: `X-Forwarded-For` (de facto), and `Forwarded` (RFC 7239); with both, the latter.
-pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, proxies: &Networks) -> IpAddr {
+pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, proxies: &Networks, header: ProxyHeader) -> IpAddr {
     let mut client = peer.to_canonical();
     if proxies.is_empty() || !proxies.has(client) {
         return client;
     }
-    let forwarded = headers.contains_key("forwarded");
-    let name = if forwarded { "forwarded" } else { "x-forwarded-for" };
+    let (name, read): (_, fn(&str) -> Option<IpAddr>) = match header {
+        ProxyHeader::XForwardedFor => ("x-forwarded-for", address),
+        ProxyHeader::Forwarded => ("forwarded", forwarded_for),
+    };
     let values = headers.get_all(name).iter().rev();
     let hops = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
     for hop in hops.take(HOPS) {
-        let hop = if forwarded { forwarded_for(hop) } else { address(hop) };
-        let Some(hop) = hop else { return client };
+        let Some(hop) = read(hop) else { return client };
         client = hop;
         if !proxies.has(client) {
             break;
@@ -144,8 +165,12 @@ mod tests {
                 "198.51.100.1",
             ),
         ] {
-            let headers = HeaderMap::from_iter([(header.parse().unwrap(), value.parse().unwrap())]);
-            let found = client(peer.parse().unwrap(), &headers, &proxies);
+            // The other header is the stranger's own.
+            let mut headers = HeaderMap::new();
+            headers.insert("x-forwarded-for", "6.6.6.6".parse().unwrap());
+            headers.insert("forwarded", "for=6.6.6.6".parse().unwrap());
+            headers.insert(header, value.parse().unwrap());
+            let found = client(peer.parse().unwrap(), &headers, &proxies, header.parse().unwrap());
             assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{peer} {value}");
         }
     }

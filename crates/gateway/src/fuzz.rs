@@ -56,8 +56,8 @@ pub fn head(provider: Provider, lines: &[u8]) {
         .collect();
     let proxies = Networks::new(proxies);
     let peer = std::net::IpAddr::from([127, 0, 0, 1]);
-    let client = address::client(peer, &headers, &proxies);
-    assert!(client == peer || headers.contains_key("forwarded") || headers.contains_key("x-forwarded-for"));
+    let client = address::client(peer, &headers, &proxies, address::ProxyHeader::Forwarded);
+    assert!(client == peer || headers.contains_key("forwarded"));
 }
 
 /// Reads a file of secrets.

@@ -108,7 +108,7 @@ impl Intake {
         let rules = self.rules.load_full();
         let peer = request.extensions().get::<SocketAddr>();
         let peer = peer.map_or(NOBODY, SocketAddr::ip);
-        let client = address::client(peer, request.headers(), &rules.proxies);
+        let client = address::client(peer, request.headers(), &rules.proxies, rules.proxy_header);
         let correlation_id = correlation_id(request.headers());
         let span = tracing::info_span!("webhook", correlation_id, %provider, event = tracing::field::Empty);
         let incoming = request.headers().get("traceparent").and_then(|v| v.to_str().ok());
@@ -120,7 +120,10 @@ impl Intake {
             correlation_id: &correlation_id,
         };
         let taken = tokio::time::timeout(DEADLINE, self.take(&delivery, request));
-        let answer = taken.instrument(span.clone()).await.unwrap_or(Err(Rejection::TooSlow));
+        let answer = taken
+            .instrument(span.clone())
+            .await
+            .unwrap_or(Err(Rejection::QueueAway));
         let spent = begun.elapsed();
         let _entered = span.enter();
         match answer {
@@ -193,11 +196,9 @@ impl Intake {
         let text =
             String::from_utf8(body.bytes).map_err(|_invalid| Rejection::BadBody(vec!["body: not UTF-8".to_owned()]))?;
         let mut queued = false;
-        let last = events.len().saturating_sub(1);
-        let mut text = Some(text);
+        let mut text = Some(text); // It goes with the first: a hundred of them would fill the list.
         for (n, event) in events.into_iter().enumerate() {
-            let body = if n == last { text.take() } else { text.clone() };
-            let parcel = delivery.parcel(&head, n, event, body.unwrap_or_default(), &seal)?;
+            let parcel = delivery.parcel(&head, n, event, text.take().unwrap_or_default(), &seal)?;
             queued |= self.outlet.send(parcel).await? == Sent::Queued;
         }
         chassis::crash_point("gateway.sent");
@@ -241,8 +242,8 @@ impl Delivery<'_> {
     /// first, and for nothing else.
     fn prove_and_read(&self, head: &Head, body: &Whole<'_>) -> Result<Reading, Rejection> {
         let (secrets, body) = (&self.rules.secrets, body.bytes.as_slice());
-        let named = secrets
-            .depend_on_the_repository(self.provider)
+        let scoped = secrets.depend_on_the_repository(self.provider);
+        let named = scoped
             .then(|| provider::owner_or_repository(self.provider, body))
             .flatten();
         let mut known = secrets.of(self.provider, named.as_deref()).iter();
@@ -255,7 +256,16 @@ impl Delivery<'_> {
                 json::DEPTH
             )]));
         }
-        provider::read(self.provider, &head.event, body).map_err(Rejection::BadBody)
+        let reading = provider::read(self.provider, &head.event, body).map_err(Rejection::BadBody)?;
+        let is_named = |event: &Event| {
+            let repository = event.repository.as_ref();
+            repository.is_none_or(|repository| named.as_deref() == Some(repository.full_name.as_str()))
+        };
+        match &reading {
+            // Proved with the secret of another one than it turned out to be about.
+            Reading::Relevant(events) if scoped && !events.iter().all(is_named) => Err(Rejection::BadSignature),
+            Reading::Relevant(_) | Reading::Ignored(_) | Reading::Ping => Ok(reading),
+        }
     }
 
     /// One event of a delivery, as it goes onto the list.

@@ -85,7 +85,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         let forwarding = spool.forward(batch.clone(), life.stopping());
         life.spawn("spool", Policy::Essential, forwarding);
     }
-    let outlet = Outlet::new(batch, spool);
+    let outlet = Outlet::new(batch, spool, config.list.limits.message_bytes);
     let watching = watch_redis(bus.clone(), life.clone(), outlet.clone());
     life.spawn("redis watch", Policy::Essential, watching);
 

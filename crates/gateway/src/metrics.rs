@@ -22,6 +22,8 @@ pub(crate) struct Totals {
     pub(crate) all: u64,
     /// Proved and understood, whatever followed.
     pub(crate) valid: u64,
+    /// All the others.
+    pub(crate) invalid: u64,
     /// On their list.
     pub(crate) processed: u64,
     /// Proved and understood, but there was no place for them.
@@ -69,7 +71,8 @@ impl Metrics {
             let count = |word| self.deliveries.get(&[("outcome", word)]).map_or(0, |count| count.get());
             words.iter().copied().map(count).sum()
         };
-        let (all, failed) = (self.all.get(), of(FAILED));
+        let (failed, all) = (of(FAILED), self.all.get());
+        let valid = of(VALID) + failed;
         #[expect(clippy::cast_precision_loss, reason = "an average for people")]
         let average_ms = if all == 0 {
             0.0
@@ -78,7 +81,8 @@ impl Metrics {
         };
         Totals {
             all,
-            valid: of(VALID) + failed,
+            valid,
+            invalid: all.saturating_sub(valid), // They are counted one after the other.
             processed: of(&["accepted"]),
             failed,
             average_ms,

@@ -16,6 +16,8 @@ use std::sync::{
 pub(crate) struct Outlet {
     batch: Batch<WebhookDelivery>,
     spool: Option<Spool>,
+    /// The longest message that the list takes, in bytes.
+    longest: usize,
     /// Whether Redis answered when it was asked last.
     redis_is_there: Arc<AtomicBool>,
 }
@@ -23,10 +25,11 @@ pub(crate) struct Outlet {
 // === impl Outlet ===
 
 impl Outlet {
-    pub(crate) fn new(batch: Batch<WebhookDelivery>, spool: Option<Spool>) -> Self {
+    pub(crate) fn new(batch: Batch<WebhookDelivery>, spool: Option<Spool>, longest: usize) -> Self {
         Self {
             batch,
             spool,
+            longest,
             redis_is_there: Arc::default(),
         }
     }
@@ -57,6 +60,9 @@ impl Outlet {
                 Err(error) if *error.kind() == ErrorKind::Unreachable => {}
                 sent => return sent.map_err(|error| refused(&error)),
             }
+        }
+        if parcel.payload.len() > self.longest {
+            return Err(Rejection::TooLarge(self.longest)); // As the list would say.
         }
         spool.put(parcel).await.map_err(|error| {
             tracing::error!(error = %chassis::chain(&error), "cannot spool a webhook");

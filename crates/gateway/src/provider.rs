@@ -90,21 +90,33 @@ pub(crate) fn read(provider: Provider, event: &str, body: &[u8]) -> Result<Readi
 /// Whom a body is about, by the fields from which its events are read: the repository, else the owner.
 pub(crate) fn owner_or_repository(provider: Provider, body: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
-    struct Named {
-        repository: Option<Name>,
-        project: Option<Name>,
-        organization: Option<Name>,
+    struct OfGitlab {
+        project: Option<Project>,
     }
     #[derive(serde::Deserialize)]
-    struct Name {
-        full_name: Option<String>,
+    struct Project {
         path_with_namespace: Option<String>,
+    }
+    #[derive(serde::Deserialize)]
+    struct OfOthers {
+        repository: Option<Repo>,
+        organization: Option<Owner>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Repo {
+        full_name: Option<String>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Owner {
         login: Option<String>,
     }
-    let named: Named = serde_json::from_slice(body).ok()?;
     match provider {
-        Provider::Gitlab => named.project?.path_with_namespace,
+        Provider::Gitlab => {
+            let named: OfGitlab = serde_json::from_slice(body).ok()?;
+            named.project?.path_with_namespace
+        }
         Provider::Github | Provider::Gitea | Provider::Forgejo | Provider::Bitbucket => {
+            let named: OfOthers = serde_json::from_slice(body).ok()?;
             let repository = named.repository.and_then(|repository| repository.full_name);
             repository.or_else(|| named.organization?.login)
         }

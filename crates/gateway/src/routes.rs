@@ -1,11 +1,11 @@
 //! Method and path, and what answers there.
 
-use crate::{Config, intake::Intake, outlet::Outlet};
+use crate::{Config, config::Origin, intake::Intake, outlet::Outlet};
 use axum::{
     Json, Router,
     body::Body,
     extract::State,
-    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
+    http::{HeaderMap, Method, Request, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -47,11 +47,11 @@ pub(crate) fn routes(config: &Config, shared: Shared) -> Router {
     }
 }
 
-fn cors(origins: &[String]) -> Option<CorsLayer> {
+fn cors(origins: &[Origin]) -> Option<CorsLayer> {
     let origins = match origins {
         [] => return None,
-        [all] if all == "*" => AllowOrigin::any(),
-        some => AllowOrigin::list(some.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
+        some if some.iter().any(|Origin(origin)| origin == "*") => AllowOrigin::any(),
+        some => AllowOrigin::list(some.iter().map(|Origin(origin)| origin.clone())),
     };
     let cors = CorsLayer::new().allow_origin(origins);
     Some(
@@ -84,7 +84,7 @@ async fn health(State(shared): State<Shared>) -> Response {
         "metrics": {
             "totalRequests": totals.all,
             "validRequests": totals.valid,
-            "invalidRequests": totals.all - totals.valid,
+            "invalidRequests": totals.invalid,
         },
         "checks": checks,
     });
@@ -107,7 +107,7 @@ async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     Json(json!({
         "totalRequests": totals.all,
         "validRequests": totals.valid,
-        "invalidRequests": totals.all - totals.valid,
+        "invalidRequests": totals.invalid,
         "processedEvents": totals.processed,
         "failedEvents": totals.failed,
         "averageProcessingTime": totals.average_ms,

@@ -1,7 +1,7 @@
 //! What may change while the gateway runs: who may ask, with which secrets, about what.
 
 use crate::{
-    address::{Cidr, Networks},
+    address::{Cidr, Networks, ProxyHeader},
     schema::{self, Schemas, Texts},
     secrets::Secrets,
 };
@@ -17,6 +17,7 @@ pub(crate) struct Text {
     only_allowed: bool,
     allowed: Networks,
     proxies: Networks,
+    proxy_header: ProxyHeader,
     agents: Vec<String>,
     validate: bool,
     schemas: Texts,
@@ -33,6 +34,7 @@ pub(crate) struct Rules {
     /// Who may ask; everybody when there is none.
     pub(crate) allowed: Option<Networks>,
     pub(crate) proxies: Networks,
+    pub(crate) proxy_header: ProxyHeader,
     /// What `User-Agent` must begin with, one of them; anything when there are none.
     pub(crate) agents: Vec<String>,
     pub(crate) schemas: Schemas,
@@ -75,9 +77,15 @@ const ALLOWED: Setting = Setting::new(
 .aliases(&["webhook.security.allowedIPs", "security.allowedIPs"]);
 const PROXIES: Setting = Setting::new(
     "security.trusted_proxies",
-    "Addresses and networks whose X-Forwarded-For or Forwarded is believed, comma-separated",
+    "Addresses and networks whose word on who asks is believed, comma-separated",
 )
 .env(&["WEBHOOK_TRUSTED_PROXIES"]);
+const PROXY_HEADER: Setting = Setting::new(
+    "security.proxy_header",
+    "Header in which these proxies say who asks: x-forwarded-for or forwarded; any other is ignored",
+)
+.env(&["WEBHOOK_PROXY_HEADER"])
+.default("x-forwarded-for");
 const AGENTS: Setting = Setting::new(
     "security.user_agents",
     "What User-Agent must begin with, comma-separated, such as GitHub-Hookshot/; anything by default",
@@ -126,6 +134,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ONLY_ALLOWED,
     ALLOWED,
     PROXIES,
+    PROXY_HEADER,
     AGENTS,
     VALIDATE,
     SCHEMAS,
@@ -147,6 +156,7 @@ impl Text {
             only_allowed: values.get(&ONLY_ALLOWED)?,
             allowed: Networks::new(values.list::<Cidr>(&ALLOWED)),
             proxies: Networks::new(values.list::<Cidr>(&PROXIES)),
+            proxy_header: values.get(&PROXY_HEADER)?,
             agents: values.list(&AGENTS),
             validate: values.get(&VALIDATE)?,
             schemas: schemas(values)?,
@@ -176,6 +186,7 @@ impl Text {
             secrets: Secrets::new(&self.secrets, file).map_err(|error| (SECRETS_FILE, error))?,
             allowed: self.only_allowed.then(|| self.allowed.clone()),
             proxies: self.proxies.clone(),
+            proxy_header: self.proxy_header,
             agents: self.agents.clone(),
             schemas: Schemas::new(if self.validate { &self.schemas } else { &none })
                 .map_err(|error| (SCHEMAS, error))?,
@@ -263,7 +274,9 @@ impl FromStr for ListName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fits = (1..=128).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
-        fits.then(|| Self(text.to_owned()))
-            .ok_or("expected 1 to 128 printable characters without spaces")
+        let own = text.trim_start_matches('{').starts_with("forge:");
+        (fits && !own)
+            .then(|| Self(text.to_owned()))
+            .ok_or("expected 1 to 128 printable characters without spaces, and none of Forge's own lists")
     }
 }

@@ -4,11 +4,11 @@
 //! A file each, named by a number that grows. A file that is being written has another name, so a crash leaves
 //! either all of a delivery or nothing that counts.
 
-use bus::{Batch, ErrorKind, Parcel, Sent};
+use bus::{Batch, ErrorKind, Parcel, Sent, clock};
 use contract::WebhookDelivery;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -38,8 +38,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Held {
     files: BTreeMap<u64, Entry>,
-    /// Delivery ids and fingerprints of them all.
-    known: HashSet<String>,
+    /// Delivery ids and fingerprints of them all, and until when they hold, in ms of the clock; ids for ever.
+    known: HashMap<String, Option<i64>>,
     next: u64,
     bytes: u64,
 }
@@ -48,6 +48,8 @@ struct Held {
 struct Entry {
     names: Vec<String>,
     bytes: u64,
+    /// Its file is whole.
+    written: bool,
 }
 
 /// What a file holds.
@@ -58,6 +60,9 @@ struct Written {
     once: Option<(String, u64)>,
     copy_to: Option<String>,
     payload: String,
+    /// When it came, in ms of the clock.
+    #[serde(default)]
+    at: i64,
 }
 
 /// Why a delivery was not written.
@@ -96,7 +101,7 @@ impl Spool {
             match (kind, number(&path)) {
                 (Some(UNFINISHED), _) => fs::remove_file(&path)?,
                 (Some("json"), Some(n)) => match read(&path) {
-                    Ok(written) => held.add(n, &written, path.metadata()?.len()),
+                    Ok(written) => held.add(n, &written, path.metadata()?.len(), true),
                     Err(error) => {
                         tracing::error!(%error, path = %path.display(), "a spooled delivery cannot be read; it stays there");
                     }
@@ -136,12 +141,13 @@ impl Spool {
             once: parcel.once.map(|(fingerprint, within)| (fingerprint, within.as_secs())),
             copy_to: parcel.copy_to,
             payload: parcel.payload,
+            at: clock::now_ms(),
         };
         let text = serde_json::to_vec(&written).map_err(io::Error::from)?;
         let bytes = text.len() as u64;
         let n = {
             let mut held = self.held();
-            if written.names().iter().any(|name| held.known.contains(name)) {
+            if held.knows(&written) {
                 return Ok(Sent::Duplicate("spooled".to_owned()));
             }
             if held.files.len() >= FILES || held.bytes.saturating_add(bytes) > self.shared.most {
@@ -149,13 +155,14 @@ impl Spool {
             }
             // Reserved, so that nobody overtakes it and nobody writes it twice.
             let n = held.next;
-            held.add(n, &written, bytes);
+            held.add(n, &written, bytes, false);
             n
         };
         let done = self.write_file(n, &text);
         chassis::crash_point("gateway.spooled");
-        if done.is_err() {
-            self.forget(n);
+        match &done {
+            Ok(()) => self.is_written(n),
+            Err(_) => self.forget(n),
         }
         self.shared.news.notify_one();
         done.map(|()| Sent::Queued).map_err(SpoolError::from)
@@ -170,7 +177,9 @@ impl Spool {
             .and_then(|()| fs::rename(&part, &path))
             .and_then(|()| File::open(&self.shared.folder)?.sync_all());
         if done.is_err() {
-            fs::remove_file(&part).ok(); // What is left is removed at the next start.
+            // Its sender is told that it was not taken.
+            fs::remove_file(&part).ok();
+            fs::remove_file(&path).ok();
         }
         done
     }
@@ -184,6 +193,7 @@ impl Spool {
                     () = stopping.cancelled() => return,
                 }
             };
+            let unfinished = self.is_being_written(n);
             let pause = match read(&self.path(n, "json")) {
                 Ok(written) => match batch.send(written.into_parcel()).await {
                     Ok(_) => {
@@ -192,25 +202,47 @@ impl Spool {
                         self.forget(n);
                         Duration::ZERO
                     }
-                    Err(error) if matches!(error.kind(), ErrorKind::TooLarge { .. } | ErrorKind::Protocol(_)) => {
-                        tracing::error!(%error, "a spooled delivery is refused; it is put aside in the spool");
-                        fs::rename(self.path(n, "json"), self.path(n, "refused")).ok(); // Then it is refused again.
-                        self.forget(n);
+                    Err(error) if matches!(error.kind(), ErrorKind::TooLarge { .. }) => {
+                        self.put_aside(n, &error);
                         Duration::ZERO
                     }
-                    Err(_away_or_full) => PAUSE,
+                    Err(error) => {
+                        tracing::debug!(%error, "a spooled delivery waits");
+                        PAUSE
+                    }
                 },
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Duration::from_millis(5), // Being written.
+                Err(_none) if unfinished => Duration::from_millis(5),
                 Err(error) => {
-                    tracing::error!(%error, "a spooled delivery cannot be read");
-                    PAUSE
+                    self.put_aside(n, &error);
+                    Duration::ZERO
                 }
             };
+            if pause.is_zero() && !stopping.is_cancelled() {
+                continue;
+            }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = stopping.cancelled() => return,
             }
         }
+    }
+
+    /// Lets those behind it pass, for people to look at.
+    fn put_aside(&self, n: u64, error: &dyn std::fmt::Display) {
+        let path = self.path(n, "refused");
+        tracing::error!(%error, path = %path.display(), "a spooled delivery cannot be forwarded; it is put aside");
+        fs::rename(self.path(n, "json"), path).ok(); // Somebody has removed it.
+        self.forget(n);
+    }
+
+    fn is_written(&self, n: u64) {
+        if let Some(entry) = self.held().files.get_mut(&n) {
+            entry.written = true;
+        }
+    }
+
+    fn is_being_written(&self, n: u64) -> bool {
+        self.held().files.get(&n).is_some_and(|entry| !entry.written)
     }
 
     fn oldest(&self) -> Option<u64> {
@@ -239,32 +271,49 @@ impl Spool {
 // === impl Held ===
 
 impl Held {
-    fn add(&mut self, n: u64, written: &Written, bytes: u64) {
-        let names = written.names();
+    fn add(&mut self, n: u64, delivery: &Written, bytes: u64, written: bool) {
+        let names = delivery.names();
         self.known.extend(names.iter().cloned());
-        self.files.insert(n, Entry { names, bytes });
+        let names = names.into_iter().map(|(name, _)| name).collect();
+        self.files.insert(n, Entry { names, bytes, written });
         self.next = self.next.max(n + 1);
         self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Whether the same delivery waits already.
+    fn knows(&self, delivery: &Written) -> bool {
+        let holds = |until: &Option<i64>| until.is_none_or(|until| delivery.at < until);
+        let mut names = delivery.names().into_iter();
+        names.any(|(name, _)| self.known.get(&name).is_some_and(holds))
     }
 }
 
 // === impl Written ===
 
 impl Written {
-    /// Each of these makes it the same delivery as another.
-    fn names(&self) -> Vec<String> {
-        let fingerprint = self.once.as_ref().map(|(fingerprint, _)| format!("seal {fingerprint}"));
-        fingerprint.into_iter().chain([format!("id {}", self.id)]).collect()
+    /// Each of these makes it the same delivery as another, until this time.
+    fn names(&self) -> Vec<(String, Option<i64>)> {
+        let until = |seconds: u64| self.at.saturating_add_unsigned(seconds.saturating_mul(1_000));
+        let fingerprint = self.once.as_ref();
+        let fingerprint = fingerprint.map(|(seal, seconds)| (format!("seal {seal}"), Some(until(*seconds))));
+        fingerprint
+            .into_iter()
+            .chain([(format!("id {}", self.id), None)])
+            .collect()
     }
 
+    /// Its fingerprint counts from when it came, not from when it goes on.
     fn into_parcel(self) -> Parcel {
+        let age = u64::try_from(clock::now_ms() - self.at).unwrap_or_default() / 1_000;
+        let once = self.once.and_then(|(seal, seconds)| {
+            let left = seconds.checked_sub(age).filter(|left| *left > 0)?;
+            Some((seal, Duration::from_secs(left)))
+        });
         Parcel {
             id: self.id,
             payload: self.payload,
             lane: self.lane,
-            once: self
-                .once
-                .map(|(fingerprint, seconds)| (fingerprint, Duration::from_secs(seconds))),
+            once,
             copy_to: self.copy_to,
         }
     }
@@ -327,5 +376,34 @@ mod tests {
         assert!(error.to_string().starts_with("the spool is full: "), "{error}");
         spool.forget(0);
         spool.write(parcel("b", "b")).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_same_bytes_are_another_delivery_once_their_time_has_passed() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), 1 << 20).unwrap();
+        assert_eq!(spool.put(parcel("a", "seal")).await.unwrap(), Sent::Queued);
+        assert_eq!(
+            spool.put(parcel("b", "seal")).await.unwrap(),
+            Sent::Duplicate("spooled".to_owned())
+        );
+        let mut old = read(&spool.path(0, "json")).unwrap();
+        old.at -= 599_000;
+        assert_eq!(old.names()[0].1, Some(old.at + 600_000));
+        let left = old.into_parcel().once.unwrap().1;
+        assert!(left <= Duration::from_secs(1), "{left:?}");
+        let mut old = read(&spool.path(0, "json")).unwrap();
+        old.at -= 600_000;
+        spool
+            .held()
+            .known
+            .insert("seal seal".to_owned(), Some(old.at + 600_000));
+        assert_eq!(old.into_parcel().once, None);
+        assert_eq!(spool.put(parcel("b", "seal")).await.unwrap(), Sent::Queued);
+        assert_eq!(
+            spool.put(parcel("b", "other")).await.unwrap(),
+            Sent::Duplicate("spooled".to_owned()),
+            "by its id"
+        );
     }
 }

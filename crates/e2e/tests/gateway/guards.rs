@@ -104,6 +104,16 @@ async fn a_repository_with_a_secret_of_its_own_is_proved_by_no_other() {
     // Two repositories in one body: none may be proved by the other's secret.
     let body = push_to("acme/shop", 99).replacen('{', r#"{"repository": {"full_name": "acme/other"}, "#, 1);
     assert_eq!(gateway.github_with("push", &body, "old", &[]).await.status, 401);
+    // Nor may who holds the secret of everybody else write what hides the repository from the choice of a secret.
+    for hidden in [
+        r#""project": 1, "#,
+        r#""organization": 1, "#,
+        r#""organization": {"login": "else"}, "#,
+    ] {
+        let body = push_to("acme/shop", 99).replacen('{', &format!("{{{hidden}"), 1);
+        let answer = gateway.github_with("push", &body, WEBHOOK_SECRET, &[]).await;
+        assert_eq!(answer.status, 401, "{hidden}");
+    }
     let ping = r#"{"zen": "x", "repository": {"full_name": "acme/shop"}}"#;
     assert_eq!(gateway.github_with("ping", ping, "shop", &[]).await.status, 200);
 }

@@ -36,6 +36,11 @@ struct Body {
     project: Option<Project>,
     #[serde(default)]
     commits: Vec<Commit>,
+}
+
+/// What is read besides of a merge request. Other events have attributes of other kinds.
+#[derive(Deserialize)]
+struct MergeRequest {
     object_attributes: Option<Attributes>,
 }
 
@@ -57,7 +62,6 @@ struct Commit {
     message: Option<String>,
 }
 
-/// Of a merge request; other events have attributes of other kinds, which are not read.
 #[derive(Deserialize)]
 struct Attributes {
     iid: Option<u64>,
@@ -105,7 +109,8 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Reading, Mistakes> {
     let Some((_, kind)) = EVENTS.iter().find(|(header, _)| *header == event) else {
         return Ok(Reading::Ignored(format!("events of type {event} are not used")));
     };
-    let body: Body = parse(body)?;
+    let whole = body;
+    let body: Body = parse(whole)?;
     if body.object_kind.as_deref() != Some(kind) {
         return Err(vec![format!("object_kind: must be {kind} in a {event}")]);
     }
@@ -123,7 +128,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Reading, Mistakes> {
             super::push(body.git_ref, body.before, body.after, message)?
         }
         "merge_request" => {
-            let attributes = body
+            let attributes = parse::<MergeRequest>(whole)?
                 .object_attributes
                 .ok_or_else(|| vec!["object_attributes: is required".to_owned()])?;
             let Some(word) = attributes.word() else {
@@ -278,5 +283,17 @@ mod tests {
         );
         assert!(read("Push Hook", b"[]").is_err());
         assert!(matches!(read("Wiki Page Hook", b"{}"), Ok(Reading::Ignored(_))));
+    }
+
+    /// Attributes of other events have fields of the same names and other kinds.
+    #[test]
+    fn a_pipeline_of_a_merge_request_is_read() {
+        let body = r#"{"object_kind": "pipeline", "user": {"username": "root"},
+            "object_attributes": {"id": 31, "iid": 3, "source": "merge_request_event", "status": "success"},
+            "project": {"path_with_namespace": "gitlab-org/gitlab-test", "default_branch": "master",
+                "git_http_url": "http://192.168.64.1:3005/gitlab-org/gitlab-test.git"}}"#;
+        let event = only("Pipeline Hook", body);
+        assert!(matches!(event.source, SourceEvent::Other));
+        assert_eq!(event.sender.as_deref(), Some("root"));
     }
 }
