@@ -1,6 +1,6 @@
 //! What could not be done, kept for people: looked at, sent again, or thrown away.
 
-use crate::{Bus, Error, Parcel, Producer, Sent};
+use crate::{Bus, Error, ErrorKind, Parcel, Producer, Sent};
 use contract::{Message, route::List};
 use fred::{bytes::Bytes, interfaces::ListInterface as _};
 use serde_json::Value;
@@ -36,7 +36,7 @@ pub enum Replayed {
     Queued,
     /// Its message has ended in this state, of which others were told; nothing was changed.
     Ended(String),
-    /// It is no message of its list, for this reason; nothing was changed.
+    /// It is no message that its list takes, for this reason; nothing was changed.
     Unreadable(String),
 }
 
@@ -83,7 +83,20 @@ impl<T: Message> DeadLetters<T> {
     /// # Errors
     /// When Redis is unreachable.
     pub async fn page(&self, skip: u32, count: u32) -> Result<Vec<DeadLetter>, Error> {
-        let (first, last) = (i64::from(skip), i64::from(skip) + i64::from(count) - 1);
+        let first = i64::from(skip);
+        self.range(first, first + i64::from(count) - 1).await
+    }
+
+    /// The oldest, without those that are `skip` older.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn oldest(&self, skip: u32) -> Result<Option<DeadLetter>, Error> {
+        let place = -1 - i64::from(skip);
+        self.range(place, place).await.map(|mut letters| letters.pop())
+    }
+
+    async fn range(&self, first: i64, last: i64) -> Result<Vec<DeadLetter>, Error> {
         let entries: Vec<Bytes> = self
             .bus
             .client()
@@ -120,7 +133,13 @@ impl<T: Message> DeadLetters<T> {
             Ok(message) => message,
             Err(error) => return Ok(Replayed::Unreadable(error.to_string())),
         };
-        match self.producer.send_parcel(Parcel::new(&message)?).await? {
+        let sent = match self.producer.send_parcel(Parcel::new(&message)?).await {
+            Err(error) if matches!(error.kind(), ErrorKind::TooLarge { .. }) => {
+                return Ok(Replayed::Unreadable(error.to_string()));
+            }
+            sent => sent?,
+        };
+        match sent {
             Sent::Duplicate(state) if !matches!(state.as_str(), "queued" | "delayed" | "running") => {
                 Ok(Replayed::Ended(state))
             }
@@ -139,6 +158,16 @@ impl<T: Message> DeadLetters<T> {
         let gone: Result<u64, _> = self.bus.client().lrem(&self.key, 1, letter.entry.clone()).await;
         gone.map(|gone| gone > 0)
             .map_err(|source| Error::redis(source, "discard", &self.key))
+    }
+
+    /// Throws the `count` oldest away.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn discard_oldest(&self, count: u64) -> Result<(), Error> {
+        let last = -1 - i64::try_from(count).unwrap_or(i64::MAX - 1);
+        let trimmed = self.bus.client().ltrim(&self.key, 0, last).await;
+        trimmed.map_err(|source| Error::redis(source, "discard", &self.key))
     }
 }
 

@@ -139,13 +139,15 @@ async fn watch_redis(bus: Bus, life: Life, outlet: Outlet) {
         latch.right();
     }
     loop {
-        let checked = if fit { bus.ping().await } else { bus.ready().await };
-        outlet.redis_is(checked.is_ok());
+        let check = async { if fit { bus.ping().await } else { bus.ready().await } };
+        let checked = tokio::select! {
+            checked = check => checked,
+            () = stopping.cancelled() => return,
+        };
+        fit = checked.is_ok();
+        outlet.redis_is(fit);
         match checked {
-            Ok(()) => {
-                fit = true;
-                latch.right();
-            }
+            Ok(()) => latch.right(),
             Err(error) => {
                 if matches!(error.kind(), ErrorKind::Unsuitable(_) | ErrorKind::Unauthorized) {
                     tracing::error!(error = %chassis::chain(&error), "redis cannot be used");

@@ -46,5 +46,13 @@ async fn dead_webhooks_are_listed_shown_sent_again_and_dropped() {
     assert_eq!(forge.delete(&path(0)).await, 200);
     assert_eq!(forge.delete(&path(0)).await, 404);
     assert_eq!(forge.delete("/v1/queues/nothing/dead").await, 404);
+    forge.redis.cli(&["LPUSH", "{forge:webhooks}:dead", "a", "b", &letter]);
+    let replayed = forge.post("/v1/queues/webhooks/dead").await.1;
+    assert_eq!(
+        replayed,
+        json!({"queued": 0, "left": 3}),
+        "that webhook has ended as done"
+    );
+    assert_eq!(forge.delete("/v1/queues/webhooks/dead").await, 200);
     assert_eq!(forge.get("/v1/queues/webhooks/dead").await, Some(json!([])));
 }

@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, Query, State},
     http::StatusCode,
 };
-use bus::{Bus, DeadLetter, DeadLetters, Producer, Replayed};
+use bus::{Bus, DeadLetter, DeadLetters, ErrorKind, Producer, Replayed};
 use contract::{
     BuildEvent, BuildQueueMessage, EndpointDelivery, Message, Notification, WebhookDelivery, route, route::List,
 };
@@ -131,30 +131,27 @@ impl<T: Message> Queue<T> {
         self.dead.find(id).await?.ok_or(Problem::NotFound)
     }
 
-    /// Those that cannot be sent again stay.
+    /// Oldest first. Those that cannot be sent again stay; so do the rest when the queue is full.
     async fn replay_all(&self) -> Answer {
-        let (mut queued, mut left) = (0_u32, 0_u32);
-        for _ in 0..self.dead.count().await? {
-            let Some(letter) = self.dead.page(left, 1).await?.pop() else {
-                break;
-            };
-            match self.dead.replay(&letter).await? {
-                Replayed::Queued => queued += 1,
-                Replayed::Ended(_) | Replayed::Unreadable(_) => left += 1,
+        let all = u32::try_from(self.dead.count().await?).unwrap_or(u32::MAX);
+        let (mut queued, mut left) = (0, 0);
+        while queued + left < all
+            && let Some(letter) = self.dead.oldest(left).await?
+        {
+            match self.dead.replay(&letter).await {
+                Ok(Replayed::Queued) => queued += 1,
+                Ok(Replayed::Ended(_) | Replayed::Unreadable(_)) => left += 1,
+                Err(error) if matches!(error.kind(), ErrorKind::Full(_)) => left = all - queued,
+                Err(error) => return Err(error.into()),
             }
         }
         Ok((StatusCode::ACCEPTED, Json(json!({"queued": queued, "left": left}))))
     }
 
     async fn drop_all(&self) -> Answer {
-        let mut dropped = 0_u32;
-        for _ in 0..self.dead.count().await? {
-            let Some(letter) = self.dead.page(0, 1).await?.pop() else {
-                break;
-            };
-            dropped += u32::from(self.dead.discard(&letter).await?);
-        }
-        Ok((StatusCode::OK, Json(json!({"dropped": dropped}))))
+        let all = self.dead.count().await?;
+        self.dead.discard_oldest(all).await?;
+        Ok((StatusCode::OK, Json(json!({"dropped": all}))))
     }
 }
 
