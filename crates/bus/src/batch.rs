@@ -27,8 +27,9 @@ struct Waiting {
 const LINE: usize = 4_096;
 /// Most messages of a round trip.
 const MOST: usize = 64;
-/// Most bytes of a round trip, but for a message that is longer alone: a script runs alone on Redis.
+/// With so many bytes a round trip takes no more messages: nothing else runs on Redis beside a script.
 const MOST_BYTES: usize = 1 << 20;
+
 impl Bus {
     /// A producer for this list that many tasks share, and the task that carries for it until the last clone is
     /// gone. It has two round trips under way at most: while one is answered the next is on its way.

@@ -188,11 +188,16 @@ impl Intake {
     async fn send(
         &self,
         delivery: &Delivery<'_>,
-        head: Head,
+        mut head: Head,
         events: Vec<Event>,
         body: Whole<'_>,
     ) -> Result<Answer, Rejection> {
         let seal = head.proof.fingerprint(&body.bytes);
+        if head.is_shared {
+            let own = seal.get(..16).unwrap_or_default();
+            let id = format!("{}.{own}", head.delivery).parse();
+            head.delivery = id.map_err(|_long| Rejection::BadHeader("the delivery's id"))?;
+        }
         let text =
             String::from_utf8(body.bytes).map_err(|_invalid| Rejection::BadBody(vec!["body: not UTF-8".to_owned()]))?;
         let mut queued = false;

@@ -57,7 +57,7 @@ impl Outlet {
         };
         if self.is_there() && spool.waiting().0 == 0 {
             match self.batch.send(parcel.clone()).await {
-                Err(error) if *error.kind() == ErrorKind::Unreachable => {}
+                Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Unauthorized) => {}
                 sent => return sent.map_err(|error| refused(&error)),
             }
         }

@@ -16,6 +16,8 @@ use contract::{DeliveryId, Provider, Repository, SourceEvent};
 pub(crate) struct Head {
     pub(crate) event: String,
     pub(crate) delivery: DeliveryId,
+    /// Deliveries that differ may have that id.
+    pub(crate) is_shared: bool,
     pub(crate) proof: Proof,
 }
 
@@ -52,7 +54,7 @@ struct Names {
 
 /// Longest name of an event.
 const EVENT_BYTES: usize = 64;
-/// Longest ref, and longest title of a pull request; longer titles are cut.
+/// Longest ref, title, action, name; longer ones are cut, but for refs.
 const TEXT_BYTES: usize = 1_024;
 /// Longest message of a commit that is looked at; longer ones are cut.
 const MESSAGE_BYTES: usize = 64 * 1_024;
@@ -79,12 +81,17 @@ pub(crate) fn head(provider: Provider, headers: &HeaderMap) -> Result<Head, Reje
 ///
 /// The event's name comes from a header that is not signed, so the body must have its shape.
 pub(crate) fn read(provider: Provider, event: &str, body: &[u8]) -> Result<Reading, Mistakes> {
-    match provider {
+    let reading = match provider {
         Provider::Github => github::read(event, body),
         Provider::Gitlab => gitlab::read(event, body),
         Provider::Gitea | Provider::Forgejo => gitea::read(event, body),
         Provider::Bitbucket => bitbucket::read(event, body),
-    }
+    }?;
+    Ok(match reading {
+        Reading::Relevant(events) => Reading::Relevant(events.into_iter().map(Event::bounded).collect()),
+        Reading::Ignored(reason) => Reading::Ignored(cut(reason, TEXT_BYTES)),
+        Reading::Ping => Reading::Ping,
+    })
 }
 
 /// Whom a body is about, by the fields from which its events are read: the repository, else the owner.
@@ -184,6 +191,20 @@ fn cut(mut text: String, most: usize) -> String {
     text
 }
 
+// === impl Event ===
+
+impl Event {
+    /// What others may have made long is cut.
+    fn bounded(mut self) -> Self {
+        let short = |text: Option<String>| text.map(|text| cut(text, TEXT_BYTES));
+        (self.action, self.sender) = (short(self.action), short(self.sender));
+        if let SourceEvent::PullRequest(pull) = &mut self.source {
+            pull.head_repository = short(pull.head_repository.take());
+        }
+        self
+    }
+}
+
 // === impl Names ===
 
 impl Names {
@@ -210,6 +231,7 @@ impl Names {
         Ok(Head {
             event,
             delivery: delivery.ok_or(Rejection::BadHeader(self.delivery))?,
+            is_shared: false,
             proof,
         })
     }
@@ -220,4 +242,30 @@ fn one<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     values.next().is_none().then(|| value.to_str().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_have_made_long_is_cut() {
+        let long = "é".repeat(10_000);
+        let body = format!(
+            r#"{{"action": "{long}", "comment": {{}}, "issue": {{}}, "sender": {{"login": "{long}"}},
+            "repository": {{"full_name": "o/r", "clone_url": "https://h/o/r.git"}}}}"#
+        );
+        let Ok(Reading::Relevant(events)) = read(Provider::Github, "issue_comment", body.as_bytes()) else {
+            panic!("refused")
+        };
+        let lengths = events
+            .iter()
+            .map(|event| (event.action.as_ref(), event.sender.as_ref()));
+        let lengths: Vec<_> = lengths.map(|(a, s)| (a.map(String::len), s.map(String::len))).collect();
+        assert_eq!(lengths, [(Some(TEXT_BYTES), Some(TEXT_BYTES))]);
+        let Ok(Reading::Ignored(reason)) = read(Provider::Github, "pull_request", body.as_bytes()) else {
+            panic!("relevant")
+        };
+        assert!(reason.len() <= TEXT_BYTES);
+    }
 }

@@ -70,7 +70,7 @@ fn signed(provider: Provider, data: &[u8]) -> Vec<u8> {
         .filter(char::is_ascii_graphic)
         .collect();
     let seal = seal::Key::new(SECRET.as_bytes()).seal(&[body]).hex();
-    let id = format!("{:032x}", rand());
+    let id = format!("{:032x}", next());
     let proof = match provider {
         Provider::Github => {
             format!("X-GitHub-Event: {event}\r\nX-GitHub-Delivery: {id}\r\nX-Hub-Signature-256: sha256={seal}")
@@ -93,7 +93,8 @@ fn signed(provider: Provider, data: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-fn rand() -> u32 {
+/// Another number every time.
+fn next() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
@@ -103,7 +104,8 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         return;
     };
     let gateway = gateway();
-    if rand() % EMPTY_EVERY == 0 {
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    if RUNS.fetch_add(1, Ordering::Relaxed) % EMPTY_EVERY == 0 {
         gateway.redis.cli(&["FLUSHALL"]);
     }
     let choice = usize::from(*choice) % (Provider::ALL.len() + 1);

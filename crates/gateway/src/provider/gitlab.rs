@@ -101,6 +101,7 @@ pub(super) fn head(headers: &HeaderMap) -> Result<Head, Rejection> {
     Ok(Head {
         event,
         delivery: id,
+        is_shared: delivery != DELIVERY[0],
         proof,
     })
 }
