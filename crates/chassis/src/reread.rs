@@ -12,7 +12,7 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// Calls `apply` whenever `read` reads something else than before, until the service stops. What is wrong is
 /// logged once and changes nothing.
-pub async fn reread<C: PartialEq>(
+pub async fn reread<C: PartialEq + Send + 'static>(
     life: Life,
     mut current: C,
     read: fn(&mut Values) -> Option<C>,
@@ -30,9 +30,17 @@ pub async fn reread<C: PartialEq>(
             () = tokio::time::sleep(EVERY) => false,
             () = stopping.cancelled() => return,
         };
-        let mut values = life.values();
-        let next = read(&mut values);
-        let errors = values.errors();
+        let gather = life.clone();
+        // Files may be slow, or be none at all: a pipe that nobody writes to.
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut values = gather.values();
+            let next = read(&mut values);
+            (next, values.errors())
+        });
+        let (next, errors) = tokio::select! {
+            Ok(read) = reading => read,
+            () = stopping.cancelled() => return,
+        };
         match next {
             Some(next) if errors.is_empty() => {
                 let changed = next != current;

@@ -192,18 +192,19 @@ impl Intake {
         events: Vec<Event>,
         body: Whole<'_>,
     ) -> Result<Answer, Rejection> {
-        let seal = head.proof.fingerprint(&body.bytes);
         if head.is_shared {
-            let own = seal.get(..16).unwrap_or_default();
+            let digest = seal::digest(&body.bytes);
+            let own = digest.get(..16).unwrap_or_default();
             let id = format!("{}.{own}", head.delivery).parse();
             head.delivery = id.map_err(|_long| Rejection::BadHeader("the delivery's id"))?;
         }
         let text =
             String::from_utf8(body.bytes).map_err(|_invalid| Rejection::BadBody(vec!["body: not UTF-8".to_owned()]))?;
-        let mut queued = false;
         let mut text = Some(text); // It goes with the first: a hundred of them would fill the list.
-        for (n, event) in events.into_iter().enumerate() {
-            let parcel = delivery.parcel(&head, n, event, text.take().unwrap_or_default(), &seal)?;
+        let parcels = events.into_iter().enumerate();
+        let parcels = parcels.map(|(n, event)| delivery.parcel(&head, n, event, text.take().unwrap_or_default()));
+        let mut queued = false;
+        for parcel in parcels.collect::<Result<Vec<_>, _>>()? {
             queued |= self.outlet.send(parcel).await? == Sent::Queued;
         }
         chassis::crash_point("gateway.sent");
@@ -274,7 +275,7 @@ impl Delivery<'_> {
     }
 
     /// One event of a delivery, as it goes onto the list.
-    fn parcel(&self, head: &Head, n: usize, event: Event, body: String, seal: &str) -> Result<Parcel, Rejection> {
+    fn parcel(&self, head: &Head, n: usize, event: Event, body: String) -> Result<Parcel, Rejection> {
         let within = if lane::is_asked_for_again(event.action.as_deref()) {
             SAME_BYTES_REPEATABLE
         } else {
@@ -284,15 +285,10 @@ impl Delivery<'_> {
         metadata.triggered_by = Some("webhook".to_owned());
         metadata.processed_by = Some("gateway".to_owned());
         metadata.traceparent = chassis::trace::carry(&tracing::Span::current(), None);
-        let (id, seal) = if n == 0 {
-            (head.delivery.clone(), seal.to_owned())
-        } else {
-            let id = format!("{}.{n}", head.delivery).parse();
-            (
-                id.map_err(|_long| Rejection::BadHeader("the delivery's id"))?,
-                format!("{seal}.{n}"),
-            )
-        };
+        let of_several = |name: &str| if n == 0 { name.to_owned() } else { format!("{name}.{n}") };
+        let id = of_several(head.delivery.as_str()).parse();
+        let id = id.map_err(|_long| Rejection::BadHeader("the delivery's id"))?;
+        let seal = head.proof.fingerprint().map(|seal| of_several(&seal));
         let queue = self.rules.queues.get(&head.event).copied();
         let queue = queue.unwrap_or_else(|| lane::of(&head.event, &event));
         let mut webhook = WebhookDelivery::new(id, self.provider, &head.event, clock::now(), event.source, body);
@@ -303,7 +299,7 @@ impl Delivery<'_> {
         webhook.metadata = metadata;
         let parcel = Parcel::new(&webhook).map_err(|_never| Rejection::QueueAway)?;
         Ok(Parcel {
-            once: Some((seal, within)),
+            once: seal.map(|seal| (seal, within)),
             copy_to: self.rules.copies.get(&head.event).cloned(),
             ..parcel
         })

@@ -15,7 +15,7 @@ use contract::{Provider, WebhookDelivery};
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::time::Instant;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 /// What every route may ask.
 #[derive(Clone)]
@@ -56,7 +56,7 @@ fn cors(origins: &[Origin]) -> Option<CorsLayer> {
     let cors = CorsLayer::new().allow_origin(origins);
     Some(
         cors.allow_methods([Method::GET, Method::POST])
-            .allow_headers([header::CONTENT_TYPE]),
+            .allow_headers(AllowHeaders::mirror_request()),
     )
 }
 

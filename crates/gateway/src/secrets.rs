@@ -35,6 +35,9 @@ impl Secrets {
             of: HashMap::new(),
         };
         let whole = file.map_or(Ok(Value::Null), chassis::config::yaml)?;
+        if file.is_some() && whole.is_null() {
+            return Err("the file is empty".to_owned()); // As it is while somebody writes it anew.
+        }
         for (name, scopes) in entries(&whole, "the file")? {
             let provider: Provider = name.parse().map_err(|error| format!("{name}: {error}"))?;
             let own = secrets.of.entry(provider).or_default();
@@ -160,6 +163,7 @@ gitlab:
     #[test]
     fn a_file_that_says_something_else_is_refused_without_showing_what() {
         for (file, why) in [
+            ("", "the file is empty"),
             ("[]", "the file: expected names"),
             ("cvs: {default: x}", "cvs: expected one of"),
             ("github: hunter2", "github: expected names"),

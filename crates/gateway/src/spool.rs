@@ -38,8 +38,9 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Held {
     files: BTreeMap<u64, Entry>,
-    /// Delivery ids and fingerprints of them all, and until when they hold, in ms of the clock; ids for ever.
-    known: HashMap<String, Option<i64>>,
+    /// Delivery ids and fingerprints of them all: whose they are, and until when they hold, in ms of the clock;
+    /// ids for ever.
+    known: HashMap<String, (u64, Option<i64>)>,
     next: u64,
     bytes: u64,
 }
@@ -81,6 +82,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// A delivery of this name was never finished, and never answered.
 const UNFINISHED: &str = "part";
 const LOCK: &str = "lock";
+/// Higher numbers are nobody's: there would be none left to count on.
+const MOST_NUMBER: u64 = u64::MAX / 2;
 
 // === impl Spool ===
 
@@ -97,16 +100,17 @@ impl Spool {
         let mut held = Held::default();
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
-            let kind = path.extension().and_then(|kind| kind.to_str());
-            match (kind, number(&path)) {
-                (Some(UNFINISHED), _) => fs::remove_file(&path)?,
-                (Some("json"), Some(n)) => match read(&path) {
+            let Some(n) = number(&path) else { continue };
+            held.next = held.next.max(n.saturating_add(1)); // Whatever is there, nothing is written over it.
+            match path.extension().and_then(|kind| kind.to_str()) {
+                Some(UNFINISHED) => fs::remove_file(&path)?,
+                Some("json") => match read(&path) {
                     Ok(written) => held.add(n, &written, path.metadata()?.len(), true),
                     Err(error) => {
                         tracing::error!(%error, path = %path.display(), "a spooled delivery cannot be read; it stays there");
                     }
                 },
-                _ => {}
+                Some(_) | None => {}
             }
         }
         let shared = Shared {
@@ -147,8 +151,11 @@ impl Spool {
         let bytes = text.len() as u64;
         let n = {
             let mut held = self.held();
-            if held.knows(&written) {
-                return Ok(Sent::Duplicate("spooled".to_owned()));
+            match held.same(&written) {
+                Some(same) if same.written => return Ok(Sent::Duplicate("spooled".to_owned())),
+                // It may yet fail, and then nothing would be here.
+                Some(_) => return Err(SpoolError::Io(io::Error::other("the same delivery is being written"))),
+                None => {}
             }
             if held.files.len() >= FILES || held.bytes.saturating_add(bytes) > self.shared.most {
                 return Err(SpoolError::Full(held.bytes));
@@ -273,18 +280,22 @@ impl Spool {
 impl Held {
     fn add(&mut self, n: u64, delivery: &Written, bytes: u64, written: bool) {
         let names = delivery.names();
-        self.known.extend(names.iter().cloned());
+        self.known
+            .extend(names.iter().map(|(name, until)| (name.clone(), (n, *until))));
         let names = names.into_iter().map(|(name, _)| name).collect();
         self.files.insert(n, Entry { names, bytes, written });
-        self.next = self.next.max(n + 1);
+        self.next = self.next.max(n.saturating_add(1));
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// Whether the same delivery waits already.
-    fn knows(&self, delivery: &Written) -> bool {
-        let holds = |until: &Option<i64>| until.is_none_or(|until| delivery.at < until);
-        let mut names = delivery.names().into_iter();
-        names.any(|(name, _)| self.known.get(&name).is_some_and(holds))
+    /// The same delivery, if it is here already.
+    fn same(&self, delivery: &Written) -> Option<&Entry> {
+        let known = delivery
+            .names()
+            .into_iter()
+            .filter_map(|(name, _)| self.known.get(&name));
+        let mut holds = known.filter(|(_, until)| until.is_none_or(|until| delivery.at < until));
+        holds.find_map(|(n, _)| self.files.get(n))
     }
 }
 
@@ -323,8 +334,10 @@ fn read(path: &Path) -> io::Result<Written> {
     serde_json::from_slice(&fs::read(path)?).map_err(io::Error::from)
 }
 
+/// The number of a file that the spool has written.
 fn number(path: &Path) -> Option<u64> {
-    path.file_stem()?.to_str()?.parse().ok()
+    let name = path.file_stem()?.to_str().filter(|name| name.len() == 20)?;
+    name.parse().ok().filter(|n| *n < MOST_NUMBER && path.is_file())
 }
 
 #[cfg(test)]
@@ -397,13 +410,34 @@ mod tests {
         spool
             .held()
             .known
-            .insert("seal seal".to_owned(), Some(old.at + 600_000));
+            .insert("seal seal".to_owned(), (0, Some(old.at + 600_000)));
         assert_eq!(old.into_parcel().once, None);
         assert_eq!(spool.put(parcel("b", "seal")).await.unwrap(), Sent::Queued);
         assert_eq!(
             spool.put(parcel("b", "other")).await.unwrap(),
             Sent::Duplicate("spooled".to_owned()),
             "by its id"
+        );
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_over_what_was_put_aside_or_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        for name in ["00000000000000000007.refused", "00000000000000000004.json"] {
+            fs::write(file(name), "broken").unwrap();
+        }
+        for odd in ["5.json", "18446744073709551615.json", "notes.txt"] {
+            fs::write(file(odd), "somebody else's").unwrap();
+        }
+        fs::create_dir(file("00000000000000000009.part")).unwrap();
+        let spool = Spool::open(folder.path(), 1 << 20).unwrap();
+        assert_eq!(spool.waiting(), (0, 0));
+        assert_eq!(spool.put(parcel("a", "seal")).await.unwrap(), Sent::Queued);
+        assert!(file("00000000000000000008.json").exists());
+        assert_eq!(
+            fs::read_to_string(file("00000000000000000007.refused")).unwrap(),
+            "broken"
         );
     }
 }
