@@ -86,19 +86,9 @@ struct Common {
 ///
 /// With the argument `check` it only looks, says what it found, and exits: 0 when it can work, 64 when its
 /// configuration is wrong, 69 when something else is. A service that starts looks too, and logs it.
-pub fn launch<C, K, L, F, R>(service: &Service, read: fn(&mut Values) -> Option<C>, check: K, run: R) -> ExitCode
-where
-    C: Clone,
-    K: FnOnce(C) -> L,
-    L: Future<Output = Findings> + Send + 'static,
-    R: FnOnce(C, Life) -> F,
-    F: Future<Output = Result<(), Failure>>,
-{
-    launch_from(std::env::args_os(), service, read, check, run)
-}
-
-/// The same with a command line that is not the process's own; its first word is the program's name.
-pub fn launch_from<C, K, L, F, R>(
+///
+/// The first word of `args` is the program's name, as in [`std::env::args_os`].
+pub fn launch<C, K, L, F, R>(
     args: impl IntoIterator<Item = OsString>,
     service: &Service,
     read: fn(&mut Values) -> Option<C>,

@@ -17,7 +17,7 @@ pub use admin::metrics_page;
 pub use config::{Setting, Values};
 pub use doctor::Findings;
 pub use failpoints::{crash_point, is_switched_off};
-pub use launch::{Failure, Service, launch, launch_from};
+pub use launch::{Failure, Service, launch};
 pub use life::{Latch, Life, Policy};
 pub use prometheus_client as metrics;
 pub use reread::reread;

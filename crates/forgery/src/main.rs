@@ -1,5 +1,11 @@
 //! The forgery service.
 
 fn main() -> std::process::ExitCode {
-    chassis::launch(&forgery::SERVICE, forgery::configure, forgery::check, forgery::run)
+    chassis::launch(
+        std::env::args_os(),
+        &forgery::SERVICE,
+        forgery::configure,
+        forgery::check,
+        forgery::run,
+    )
 }

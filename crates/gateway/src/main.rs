@@ -1,5 +1,11 @@
 //! The gateway service.
 
 fn main() -> std::process::ExitCode {
-    chassis::launch(&gateway::SERVICE, gateway::configure, gateway::check, gateway::run)
+    chassis::launch(
+        std::env::args_os(),
+        &gateway::SERVICE,
+        gateway::configure,
+        gateway::check,
+        gateway::run,
+    )
 }

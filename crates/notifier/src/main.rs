@@ -1,5 +1,11 @@
 //! The notifier service.
 
 fn main() -> std::process::ExitCode {
-    chassis::launch(&notifier::SERVICE, notifier::configure, notifier::check, notifier::run)
+    chassis::launch(
+        std::env::args_os(),
+        &notifier::SERVICE,
+        notifier::configure,
+        notifier::check,
+        notifier::run,
+    )
 }

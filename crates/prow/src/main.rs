@@ -1,5 +1,11 @@
 //! The prow service.
 
 fn main() -> std::process::ExitCode {
-    chassis::launch(&prow::SERVICE, prow::configure, prow::check, prow::run)
+    chassis::launch(
+        std::env::args_os(),
+        &prow::SERVICE,
+        prow::configure,
+        prow::check,
+        prow::run,
+    )
 }

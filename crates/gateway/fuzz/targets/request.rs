@@ -41,7 +41,7 @@ fn gateway() -> &'static Gateway {
             "--log-level=off".to_owned(),
         ];
         std::thread::spawn(move || {
-            chassis::launch_from(
+            chassis::launch(
                 args.map(Into::into),
                 &gateway::SERVICE,
                 gateway::configure,
