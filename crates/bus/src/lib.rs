@@ -35,7 +35,7 @@ pub use examine::examine;
 pub use holder::Holders;
 pub use lease::{InvalidLease, Lease};
 pub use logs::{Appended, LogReader, LogWriter};
-pub use producer::{COPIES, Parcel, Producer, Sent};
+pub use producer::{COPIES, Depth, Parcel, Producer, Sent};
 pub use settings::{SETTINGS, Settings};
 pub use slot::Slot;
 pub use subscription::{Heard, Subscription};

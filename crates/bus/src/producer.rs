@@ -2,7 +2,7 @@
 
 use crate::{Bus, Error, ErrorKind, keys::Keys, script};
 use contract::{Message, route::List};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Puts messages on one list; cheap to clone.
 #[derive(Debug)]
@@ -19,6 +19,15 @@ pub enum Sent {
     Queued,
     /// It was sent before; this is the state it is in now.
     Duplicate(String),
+}
+
+/// How many messages wait on a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// In all, those put aside included.
+    pub waiting: u64,
+    /// In each lane by its name; the list itself is `default`.
+    pub lanes: BTreeMap<&'static str, u64>,
 }
 
 /// A message, encoded and addressed.
@@ -161,32 +170,23 @@ impl<T: Message> Producer<T> {
         Error::new(kind, "enqueue", self.keys.list())
     }
 
-    /// How many messages wait on the list, those put aside included; what is being worked on does not count.
+    /// How many messages wait; what is being worked on does not count.
     ///
     /// # Errors
     /// When Redis is unreachable.
-    pub async fn waiting(&self) -> Result<u64, Error> {
-        self.counts().await.map(|counts| counts.number(0))
-    }
-
-    /// The same for each lane by its name; the list itself has none.
-    ///
-    /// # Errors
-    /// When Redis is unreachable.
-    pub async fn lanes(&self) -> Result<Vec<(&'static str, u64)>, Error> {
-        let counts = self.counts().await?;
-        let lanes = self.list.limits.lanes.iter().map(|lane| lane.name);
-        Ok([""]
-            .into_iter()
-            .chain(lanes)
-            .zip(1..)
-            .map(|(lane, n)| (lane, counts.number(n)))
-            .collect())
-    }
-
-    async fn counts(&self) -> Result<script::Answer, Error> {
+    pub async fn depth(&self) -> Result<Depth, Error> {
         let script = &self.bus.scripts().waiting;
-        script::run(self.bus.client(), script, "count", self.keys.plain(), Vec::new()).await
+        let counts = script::run(self.bus.client(), script, "count", self.keys.plain(), Vec::new()).await?;
+        let lanes = self.list.limits.lanes.iter().map(|lane| lane.name);
+        Ok(Depth {
+            waiting: counts.number(0),
+            lanes: ["default"]
+                .into_iter()
+                .chain(lanes)
+                .zip(1..)
+                .map(|(lane, n)| (lane, counts.number(n)))
+                .collect(),
+        })
     }
 
     /// Puts a message back that Redis has lost; `None` when it is still there, else how it ended.

@@ -99,11 +99,7 @@ async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
         return chassis::metrics_page(&shared.life);
     }
     let totals = shared.intake.metrics.totals();
-    let queues = shared.list.lanes().await.unwrap_or_default();
-    let queues: BTreeMap<_, _> = queues
-        .into_iter()
-        .map(|(lane, waiting)| (if lane.is_empty() { "default" } else { lane }, waiting))
-        .collect();
+    let depth = shared.list.depth().await.unwrap_or_default();
     Json(json!({
         "totalRequests": totals.all,
         "validRequests": totals.valid,
@@ -111,7 +107,7 @@ async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
         "processedEvents": totals.processed,
         "failedEvents": totals.failed,
         "averageProcessingTime": totals.average_ms,
-        "queueMetrics": queues,
+        "queueMetrics": depth.lanes,
     }))
     .into_response()
 }

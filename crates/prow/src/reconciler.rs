@@ -106,7 +106,7 @@ impl Reconciler {
         // An event that waits on its list is late, not lost.
         // So may one be that a dead prow held; that comes back long before so many rounds have passed.
         let patient = self.began.elapsed() > self.lost_after;
-        let all_heard = patient && self.events.waiting().await.map_err(text)? == 0;
+        let all_heard = patient && self.events.depth().await.map_err(text)?.waiting == 0;
         let silent = self.every * SILENT_ROUNDS;
         let silent = self.store.silent_builds(clock::now_ms() - millis(silent), BATCH).await;
         for build in silent.map_err(text)? {

@@ -13,7 +13,6 @@ use contract::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 /// Every list of the system.
 pub(crate) struct Queues {
@@ -88,13 +87,8 @@ impl<T: Message> Queue<T> {
     }
 
     async fn depth(&self) -> Result<Value, Problem> {
-        let lanes = self.producer.lanes().await?;
-        let lanes: BTreeMap<_, _> = lanes
-            .into_iter()
-            .map(|(lane, waiting)| (if lane.is_empty() { "default" } else { lane }, waiting))
-            .collect();
-        let (waiting, dead) = (self.producer.waiting().await?, self.dead.count().await?);
-        Ok(json!({"list": self.name, "waiting": waiting, "lanes": lanes, "dead": dead}))
+        let (depth, dead) = (self.producer.depth().await?, self.dead.count().await?);
+        Ok(json!({"list": self.name, "waiting": depth.waiting, "lanes": depth.lanes, "dead": dead}))
     }
 
     async fn ask(&self, asked: Asked<'_>) -> Answer {
