@@ -251,7 +251,7 @@ impl Bench {
                 let lane = ["", "high", "low"][lane];
                 let parcel = Parcel {
                     id: id(job),
-                    payload: payload(job),
+                    payload: payload(job).into(),
                     lane: lane.to_owned(),
                     once: None,
                     copy_to: None,

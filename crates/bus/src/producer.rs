@@ -1,6 +1,7 @@
 //! Putting messages on a list: once each, within the list's bounds.
 
 use crate::{Bus, Error, ErrorKind, keys::Keys, script};
+use bytes::Bytes;
 use contract::{Message, route::List};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -36,7 +37,7 @@ pub struct Parcel {
     /// The message's id: the same id twice is the same message.
     pub id: String,
     /// Its JSON text.
-    pub payload: String,
+    pub payload: Bytes,
     /// The lane it waits in; the list itself when it has no such lane.
     pub lane: String,
     /// What else makes it the same message as another, and for how long, in whole seconds.
@@ -71,13 +72,18 @@ impl Parcel {
         let payload = message
             .to_json()
             .map_err(|error| Error::new(ErrorKind::Protocol(error.to_string()), "encode", &message.id()))?;
-        Ok(Self {
+        Ok(Self::encoded(message, payload.into()))
+    }
+
+    /// Addresses a message whose JSON text is there already.
+    pub fn encoded<T: Message>(message: &T, payload: Bytes) -> Self {
+        Self {
             id: message.id(),
             payload,
             lane: message.lane().to_owned(),
             once: None,
             copy_to: None,
-        })
+        }
     }
 }
 

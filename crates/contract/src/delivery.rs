@@ -1,12 +1,17 @@
 //! A webhook, made uniform by gateway: the same shape whatever forge sent it.
 
+#[cfg(doc)]
+use crate::Message;
 use crate::{CloneUrl, DeliveryId, Metadata, ProjectName, Provider, QueueType, Rest, Timestamp};
+use serde::ser::Error as _;
 
 /// One authentic webhook; one JSON object on `forge:webhooks`.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct WebhookDelivery {
+    /// The body as it was received, for replay; where one delivery tells several events, it is with the first.
+    pub body: String,
     /// The forge's name for this delivery.
     pub id: DeliveryId,
     /// Which kind of forge.
@@ -32,8 +37,6 @@ pub struct WebhookDelivery {
     /// Correlation and tracing.
     #[serde(default)]
     pub metadata: Metadata,
-    /// The body as it was received, for replay; where one delivery tells several events, it is with the first.
-    pub body: String,
     /// Everything else, kept.
     #[serde(flatten)]
     pub rest: Rest,
@@ -137,6 +140,25 @@ impl WebhookDelivery {
             rest: Rest::new(),
         }
     }
+
+    /// How the JSON text of a delivery begins: its body follows, as the inside of a JSON string.
+    pub const BEGINNING: &str = r#"{"body":""#;
+
+    /// The same as [`Message::to_json`] for a delivery whose body has been written already: `begun` is
+    /// [`Self::BEGINNING`] and the body, escaped as the inside of a JSON string (RFC 8259, section 7). A long body
+    /// is then neither copied nor looked at again. What `begun` says is not checked.
+    ///
+    /// # Errors
+    /// When this delivery has a body of its own.
+    pub fn finish(&self, mut begun: Vec<u8>) -> Result<Vec<u8>, serde_json::Error> {
+        if !self.body.is_empty() {
+            return Err(serde_json::Error::custom("a delivery has one body"));
+        }
+        let at = begun.len();
+        serde_json::to_writer(&mut begun, self)?;
+        begun.drain(at..at + Self::BEGINNING.len());
+        Ok(begun)
+    }
 }
 
 // === impl Repository ===
@@ -148,6 +170,39 @@ impl Repository {
             full_name,
             clone_url,
             default_branch,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Message as _;
+
+    #[test]
+    fn a_delivery_around_a_written_body_is_the_same_text() {
+        let id = "72d3162e-cc78-11e3-81ab-4c9367dc0958".parse().unwrap();
+        let at = Timestamp::from_millis(0);
+        for body in ["", "{}", "a \"quoted\"\n\\ \u{1} é"] {
+            let with = |body: &str| {
+                let id: DeliveryId = DeliveryId::clone(&id);
+                let mut delivery = WebhookDelivery::new(
+                    id,
+                    Provider::Gitea,
+                    "push",
+                    at.clone(),
+                    SourceEvent::Other,
+                    body.to_owned(),
+                );
+                delivery.sender = Some("octocat".to_owned());
+                delivery
+            };
+            let escaped = serde_json::to_string(body).unwrap();
+            let escaped = escaped.strip_prefix('"').unwrap().strip_suffix('"').unwrap();
+            let begun = format!("{}{escaped}", WebhookDelivery::BEGINNING).into_bytes();
+            let text = String::from_utf8(with("").finish(begun).unwrap()).unwrap();
+            assert_eq!(text, with(body).to_json().unwrap());
+            assert_eq!(body.is_empty(), with(body).finish(Vec::new()).is_ok());
         }
     }
 }

@@ -24,13 +24,22 @@ pub(crate) struct Bodies {
 #[derive(Debug)]
 pub(crate) struct Whole<'a> {
     pub(crate) bytes: Vec<u8>,
-    _held: SemaphorePermit<'a>,
+    held: SemaphorePermit<'a>,
 }
 
 /// The longest a body may take, drip by drip or at once.
 const WAIT: Duration = Duration::from_secs(8);
 /// Memory is counted in these.
 const UNIT: usize = 1_024;
+
+// === impl Whole ===
+
+impl<'a> Whole<'a> {
+    /// For what was made of it.
+    pub(crate) fn into_permit(self) -> SemaphorePermit<'a> {
+        self.held
+    }
+}
 
 // === impl Bodies ===
 
@@ -76,7 +85,7 @@ impl Bodies {
                 break;
             }
         }
-        Ok(Whole { bytes, _held: held })
+        Ok(Whole { bytes, held })
     }
 
     /// What a buffer of `wanted` bytes takes beyond one of `had`.

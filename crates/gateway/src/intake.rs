@@ -5,10 +5,10 @@
 use crate::{
     Config, address,
     body::{Bodies, Whole},
-    json, lane,
+    lane,
     metrics::Metrics,
     outlet::Outlet,
-    provider::{self, Event, Head, Reading},
+    provider::{self, Event, Head, Reading, Relevant},
     rate::Limit,
     reject::Rejection,
     rules::Rules,
@@ -163,11 +163,10 @@ impl Intake {
         let head = provider::head(provider, &parts.headers)?;
         tracing::Span::current().record("event", &head.event);
         let body = self.bodies.read(&parts.headers, body).await?;
-        let reading = delivery.prove_and_read(&head, &body)?;
-        let events = match reading {
+        let found = match delivery.prove_and_read(&head, &body)? {
             Reading::Ping => return Ok(Answer::Pong),
             Reading::Ignored(reason) => return Ok(Answer::Ignored(reason)),
-            Reading::Relevant(events) => events,
+            Reading::Relevant(found) => found,
         };
         if !rules.events.is_empty() && !rules.events.contains(&head.event) {
             return Ok(Answer::Ignored(format!("events of type {} are not wanted", head.event)));
@@ -176,11 +175,11 @@ impl Intake {
         if !mistakes.is_empty() {
             return Err(Rejection::BadBody(mistakes));
         }
-        let named = events.first().and_then(|event| event.repository.as_ref());
+        let named = found.events.first().and_then(|event| event.repository.as_ref());
         if let Some(repository) = named {
             slow(self.by_repository.as_ref(), &repository.full_name.to_string()).await?;
         }
-        self.send(delivery, head, events, body).await
+        self.send(delivery, head, found, body).await
     }
 
     /// Sends every event of a delivery on. When one of them cannot be sent the forge is asked to come again, and
@@ -189,7 +188,7 @@ impl Intake {
         &self,
         delivery: &Delivery<'_>,
         mut head: Head,
-        events: Vec<Event>,
+        found: Relevant,
         body: Whole<'_>,
     ) -> Result<Answer, Rejection> {
         if head.is_shared {
@@ -198,11 +197,12 @@ impl Intake {
             let id = format!("{}.{own}", head.delivery).parse();
             head.delivery = id.map_err(|_long| Rejection::BadHeader("the delivery's id"))?;
         }
-        let text =
-            String::from_utf8(body.bytes).map_err(|_invalid| Rejection::BadBody(vec!["body: not UTF-8".to_owned()]))?;
-        let mut text = Some(text); // It goes with the first: a hundred of them would fill the list.
-        let parcels = events.into_iter().enumerate();
-        let parcels = parcels.map(|(n, event)| delivery.parcel(&head, n, event, text.take().unwrap_or_default()));
+        let _held = body.into_permit();
+        // The body goes with the first: a hundred of them would fill the list.
+        let others = std::iter::repeat_with(|| WebhookDelivery::BEGINNING.into());
+        let begun = std::iter::once(found.begun).chain(others);
+        let parcels = found.events.into_iter().zip(begun).enumerate();
+        let parcels = parcels.map(|(n, (event, begun))| delivery.parcel(&head, n, event, begun));
         let mut queued = false;
         for parcel in parcels.collect::<Result<Vec<_>, _>>()? {
             queued |= self.outlet.send(parcel).await? == Sent::Queued;
@@ -256,12 +256,7 @@ impl Delivery<'_> {
         if !known.any(|known| head.proof.is_by(known, body, clock::now_ms())) {
             return Err(Rejection::BadSignature);
         }
-        if !json::is_shallow(body) {
-            return Err(Rejection::BadBody(vec![format!(
-                "body: nested deeper than {}",
-                json::DEPTH
-            )]));
-        }
+        let body = str::from_utf8(body).map_err(|_invalid| Rejection::BadBody(vec!["body: not UTF-8".to_owned()]))?;
         let reading = provider::read(self.provider, &head.event, body).map_err(Rejection::BadBody)?;
         let is_named = |event: &Event| {
             let repository = event.repository.as_ref();
@@ -269,13 +264,13 @@ impl Delivery<'_> {
         };
         match &reading {
             // Proved with the secret of another one than it turned out to be about.
-            Reading::Relevant(events) if scoped && !events.iter().all(is_named) => Err(Rejection::BadSignature),
+            Reading::Relevant(found) if scoped && !found.events.iter().all(is_named) => Err(Rejection::BadSignature),
             Reading::Relevant(_) | Reading::Ignored(_) | Reading::Ping => Ok(reading),
         }
     }
 
-    /// One event of a delivery, as it goes onto the list.
-    fn parcel(&self, head: &Head, n: usize, event: Event, body: String) -> Result<Parcel, Rejection> {
+    /// One event of a delivery, as it goes onto the list; its message is begun.
+    fn parcel(&self, head: &Head, n: usize, event: Event, begun: Vec<u8>) -> Result<Parcel, Rejection> {
         let within = if lane::is_asked_for_again(event.action.as_deref()) {
             SAME_BYTES_REPEATABLE
         } else {
@@ -291,17 +286,24 @@ impl Delivery<'_> {
         let seal = head.proof.fingerprint().map(|seal| of_several(&seal));
         let queue = self.rules.queues.get(&head.event).copied();
         let queue = queue.unwrap_or_else(|| lane::of(&head.event, &event));
-        let mut webhook = WebhookDelivery::new(id, self.provider, &head.event, clock::now(), event.source, body);
+        let mut webhook = WebhookDelivery::new(
+            id,
+            self.provider,
+            &head.event,
+            clock::now(),
+            event.source,
+            String::new(),
+        );
         webhook.queue = queue;
         webhook.action = event.action;
         webhook.repository = event.repository;
         webhook.sender = event.sender;
         webhook.metadata = metadata;
-        let parcel = Parcel::new(&webhook).map_err(|_never| Rejection::QueueAway)?;
+        let text = webhook.finish(begun).map_err(|_never| Rejection::QueueAway)?;
         Ok(Parcel {
             once: seal.map(|seal| (seal, within)),
             copy_to: self.rules.copies.get(&head.event).cloned(),
-            ..parcel
+            ..Parcel::encoded(&webhook, text.into())
         })
     }
 }

@@ -7,9 +7,13 @@ mod gitea;
 mod github;
 mod gitlab;
 
-use crate::{proof::Proof, reject::Rejection};
+use crate::{
+    json::{self, Wanted},
+    proof::Proof,
+    reject::Rejection,
+};
 use axum::http::HeaderMap;
-use contract::{DeliveryId, Provider, Repository, SourceEvent};
+use contract::{DeliveryId, Provider, Repository, SourceEvent, WebhookDelivery};
 
 /// What the headers of a delivery say. Nothing of it is signed, but for the proof.
 #[derive(Debug)]
@@ -31,19 +35,46 @@ pub(crate) struct Event {
     pub(crate) source: SourceEvent,
 }
 
+/// What a body of an event that is known tells.
+#[derive(Debug)]
+enum Found {
+    /// More than one where a forge tells several pushes at once.
+    Events(Vec<Event>),
+    /// What brings nothing new, for this reason.
+    Nothing(String),
+}
+
 /// What to do with a delivery.
 #[derive(Debug)]
 pub(crate) enum Reading {
-    /// These go on; more than one where a forge tells several pushes at once.
-    Relevant(Vec<Event>),
+    /// It goes on.
+    Relevant(Relevant),
     /// It does not concern Forge, for this reason.
     Ignored(String),
     /// The forge asks whether anybody is there.
     Ping,
 }
 
+/// A delivery that goes on.
+#[derive(Debug)]
+pub(crate) struct Relevant {
+    pub(crate) events: Vec<Event>,
+    /// The message of the first of them, as far as its body.
+    pub(crate) begun: Vec<u8>,
+}
+
 /// What is wrong with a body, a sentence per mistake.
 pub(crate) type Mistakes = Vec<String>;
+
+/// What a forge's bodies say, and how.
+struct Dialect {
+    /// Whether an event has a shape that is known.
+    is_known: fn(&str) -> bool,
+    /// The names of all that [`Self::read`] reads of a body, wherever it is.
+    wanted: Wanted,
+    /// Reads a body of a known event, or what of it is wanted.
+    read: fn(&str, &[u8]) -> Result<Found, Mistakes>,
+}
 
 /// The names of the headers that a provider must send.
 struct Names {
@@ -80,18 +111,46 @@ pub(crate) fn head(provider: Provider, headers: &HeaderMap) -> Result<Head, Reje
 /// Reads a body as the event it claims to be.
 ///
 /// The event's name comes from a header that is not signed, so the body must have its shape.
-pub(crate) fn read(provider: Provider, event: &str, body: &[u8]) -> Result<Reading, Mistakes> {
-    let reading = match provider {
-        Provider::Github => github::read(event, body),
-        Provider::Gitlab => gitlab::read(event, body),
-        Provider::Gitea | Provider::Forgejo => gitea::read(event, body),
-        Provider::Bitbucket => bitbucket::read(event, body),
-    }?;
-    Ok(match reading {
-        Reading::Relevant(events) => Reading::Relevant(events.into_iter().map(Event::bounded).collect()),
-        Reading::Ignored(reason) => Reading::Ignored(cut(reason, TEXT_BYTES)),
-        Reading::Ping => Reading::Ping,
+pub(crate) fn read(provider: Provider, event: &str, body: &str) -> Result<Reading, Mistakes> {
+    if provider == Provider::Github && event == "ping" {
+        return Ok(Reading::Ping);
+    }
+    let dialect = dialect(provider);
+    if !(dialect.is_known)(event) {
+        return Ok(Reading::Ignored(format!("events of type {event} are not used")));
+    }
+    let scanned = json::scan(body, WebhookDelivery::BEGINNING, dialect.wanted);
+    let document = scanned.map_err(|error| vec![format!("body: {error}")])?;
+    Ok(match (dialect.read)(event, &document.fields)? {
+        Found::Events(events) => Reading::Relevant(Relevant {
+            events: events.into_iter().map(Event::bounded).collect(),
+            begun: document.escaped,
+        }),
+        Found::Nothing(reason) => Reading::Ignored(cut(reason, TEXT_BYTES)),
     })
+}
+
+const fn dialect(provider: Provider) -> &'static Dialect {
+    match provider {
+        Provider::Github => &github::DIALECT,
+        Provider::Gitlab => &gitlab::DIALECT,
+        Provider::Gitea | Provider::Forgejo => &gitea::DIALECT,
+        Provider::Bitbucket => &bitbucket::DIALECT,
+    }
+}
+
+/// Panics where more is read of a body than is wanted.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn wants_what_it_reads(provider: Provider, event: &str, body: &str) {
+    let dialect = dialect(provider);
+    let Ok(document) = json::scan(body, "", dialect.wanted) else {
+        return;
+    };
+    let read = |text: &[u8]| (dialect.read)(event, text);
+    assert_eq!(
+        format!("{:?}", read(&document.fields)),
+        format!("{:?}", read(body.as_bytes()))
+    );
 }
 
 /// Whom a body is about, by the fields from which its events are read: the repository, else the owner.
@@ -130,9 +189,16 @@ pub(crate) fn owner_or_repository(provider: Provider, body: &[u8]) -> Option<Str
     }
 }
 
-/// Parses JSON; a mistake says where it is, not what is there.
-fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Mistakes> {
-    serde_json::from_slice(body).map_err(|error| vec![format!("body: {error}")])
+/// Reads the fields of a body.
+fn parse<'a, T: serde::Deserialize<'a>>(fields: &'a [u8]) -> Result<T, Mistakes> {
+    serde_json::from_slice(fields).map_err(|error| {
+        // The body had other lines and columns.
+        let (place, text) = (
+            format!(" at line {} column {}", error.line(), error.column()),
+            error.to_string(),
+        );
+        vec![format!("body: {}", text.strip_suffix(&place).unwrap_or(&text))]
+    })
 }
 
 fn repository(name: &str, url: &str, default_branch: Option<String>) -> Result<Repository, Mistakes> {
@@ -248,6 +314,68 @@ fn one<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
+    /// Every field that is read, and others beside each.
+    const BODIES: &[(Provider, &str, &str)] = &[
+        (
+            Provider::Github,
+            "push",
+            r#"{"x": 0, "ref": "refs/heads/a", "before": "HASH", "after": "HASH", "head_commit": {"x": 1, "message": "m"},
+            "sender": {"x": 2, "login": "l"}, "repository": {"x": 3, "full_name": "o/r",
+            "clone_url": "https://h/o/r.git", "default_branch": "d"}, "commits": [{"ref": "x"}]}"#,
+        ),
+        (
+            Provider::Forgejo,
+            "pull_request",
+            r#"{"action": "opened", "pull_request": {"number": 7, "title": "t", "state": "open", "draft": true,
+            "head": {"ref": "a", "sha": "HASH", "repo": {"full_name": "f/r", "clone_url": "x"}, "x": [1, {"sha": 2}]},
+            "base": {"ref": "b", "sha": "HASH"}}, "repository": {"full_name": "o/r", "clone_url": "https://h/o/r.git"}}"#,
+        ),
+        (
+            Provider::Gitlab,
+            "Push Hook",
+            r#"{"object_kind": "push", "ref": "refs/heads/a", "before": "HASH", "after": "HASH", "user_username": "u",
+            "user": {"username": "v"}, "project": {"path_with_namespace": "o/r", "git_http_url": "https://h/o/r.git",
+            "default_branch": "d"}, "commits": [{"id": "x"}, {"id": "HASH", "message": "m", "title": "x"}]}"#,
+        ),
+        (
+            Provider::Gitlab,
+            "Merge Request Hook",
+            r#"{"object_kind": "merge_request", "user": {"username": "v"}, "project": {"path_with_namespace": "o/r",
+            "git_http_url": "https://h/o/r.git"}, "object_attributes": {"iid": 7, "title": "t", "state": "merged",
+            "draft": true, "action": "update", "oldrev": "x", "source_branch": "a", "target_branch": "b",
+            "source": {"path_with_namespace": "f/r"}, "last_commit": {"id": "HASH", "message": "m"}}}"#,
+        ),
+        (
+            Provider::Bitbucket,
+            "repo:push",
+            r#"{"actor": {"display_name": "d", "nickname": "n"}, "repository": {"full_name": "o/r", "mainbranch":
+            {"name": "m"}, "links": {"self": {"href": "x"}, "html": {"href": "https://h/o/r"}}}, "push": {"changes":
+            [{"old": {"type": "branch", "name": "a", "target": {"hash": "HASH"}}, "new": {"type": "branch",
+            "name": "a", "target": {"hash": "HASH", "message": "m", "type": "commit"}}, "closed": false}]}}"#,
+        ),
+        (
+            Provider::Bitbucket,
+            "pullrequest:updated",
+            r#"{"actor": {"display_name": "d"}, "repository": {"full_name": "o/r", "links": {"html": {"href":
+            "https://h/o/r"}}}, "pullrequest": {"id": 7, "title": "t", "state": "OPEN", "draft": true,
+            "source": {"branch": {"name": "a"}, "commit": {"hash": "HASH"}, "repository": {"full_name": "f/r"}},
+            "destination": {"branch": {"name": "b"}, "commit": {"hash": "HASH"}}}}"#,
+        ),
+    ];
+
+    #[test]
+    fn what_is_wanted_of_a_body_is_all_that_is_read() {
+        for (provider, event, body) in BODIES {
+            let body = body.replace("HASH", &"a".repeat(40));
+            wants_what_it_reads(*provider, event, &body);
+            let found = format!("{:?}", read(*provider, event, &body));
+            assert!(
+                found.starts_with("Ok(Relevant(Relevant { events: [Event"),
+                "{event}: {found}"
+            );
+        }
+    }
+
     #[test]
     fn what_others_have_made_long_is_cut() {
         let long = "é".repeat(10_000);
@@ -255,15 +383,16 @@ mod tests {
             r#"{{"action": "{long}", "comment": {{}}, "issue": {{}}, "sender": {{"login": "{long}"}},
             "repository": {{"full_name": "o/r", "clone_url": "https://h/o/r.git"}}}}"#
         );
-        let Ok(Reading::Relevant(events)) = read(Provider::Github, "issue_comment", body.as_bytes()) else {
+        let Ok(Reading::Relevant(found)) = read(Provider::Github, "issue_comment", &body) else {
             panic!("refused")
         };
-        let lengths = events
+        let lengths = found
+            .events
             .iter()
             .map(|event| (event.action.as_ref(), event.sender.as_ref()));
         let lengths: Vec<_> = lengths.map(|(a, s)| (a.map(String::len), s.map(String::len))).collect();
         assert_eq!(lengths, [(Some(TEXT_BYTES), Some(TEXT_BYTES))]);
-        let Ok(Reading::Ignored(reason)) = read(Provider::Github, "pull_request", body.as_bytes()) else {
+        let Ok(Reading::Ignored(reason)) = read(Provider::Github, "pull_request", &body) else {
             panic!("relevant")
         };
         assert!(reason.len() <= TEXT_BYTES);

@@ -18,7 +18,6 @@ use tokio::time::Instant;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 /// What every route may ask.
-#[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) intake: Arc<Intake>,
     pub(crate) outlet: Outlet,
@@ -33,14 +32,14 @@ pub(crate) fn routes(config: &Config, shared: Shared) -> Router {
         .route("/health", get(health))
         .route("/metrics", get(metrics));
     for provider in Provider::ALL.iter().copied() {
-        let take = post(async move |State(shared): State<Shared>, request: Request<Body>| {
+        let take = post(async move |State(shared): State<Arc<Shared>>, request: Request<Body>| {
             shared.intake.answer(provider, request).await
         });
         routes = routes
             .route(&format!("/webhook/{provider}"), take.clone())
             .route(&format!("/v1/webhooks/{provider}"), take);
     }
-    let routes = routes.with_state(shared);
+    let routes = routes.with_state(Arc::new(shared));
     match cors(&config.origins) {
         Some(cors) => routes.layer(cors),
         None => routes,
@@ -60,7 +59,7 @@ fn cors(origins: &[Origin]) -> Option<CorsLayer> {
     )
 }
 
-async fn health(State(shared): State<Shared>) -> Response {
+async fn health(State(shared): State<Arc<Shared>>) -> Response {
     let wrong = shared.life.wrong();
     let (status, word) = if !wrong.is_empty() {
         (StatusCode::SERVICE_UNAVAILABLE, "unhealthy")
@@ -92,7 +91,7 @@ async fn health(State(shared): State<Shared>) -> Response {
 }
 
 /// For Prometheus where it is asked for, as scrapers do; else the document of the older form.
-async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let accept = accept.unwrap_or_default();
     if accept.contains("text/plain") || accept.contains("openmetrics") {

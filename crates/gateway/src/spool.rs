@@ -144,7 +144,7 @@ impl Spool {
             lane: parcel.lane,
             once: parcel.once.map(|(fingerprint, within)| (fingerprint, within.as_secs())),
             copy_to: parcel.copy_to,
-            payload: parcel.payload,
+            payload: String::from_utf8(parcel.payload.into()).map_err(io::Error::other)?,
             at: clock::now_ms(),
         };
         let text = serde_json::to_vec(&written).map_err(io::Error::from)?;
@@ -322,7 +322,7 @@ impl Written {
         });
         Parcel {
             id: self.id,
-            payload: self.payload,
+            payload: self.payload.into(),
             lane: self.lane,
             once,
             copy_to: self.copy_to,
@@ -347,7 +347,7 @@ mod tests {
     fn parcel(id: &str, seal: &str) -> Parcel {
         Parcel {
             id: id.to_owned(),
-            payload: format!("payload of {id}"),
+            payload: format!("payload of {id}").into(),
             lane: "deployment".to_owned(),
             once: Some((seal.to_owned(), Duration::from_mins(10))),
             copy_to: None,

@@ -114,7 +114,7 @@ impl Dispatcher {
     async fn carry(&self, route: Route, intent: &Intent) -> Result<(), Error> {
         let parcel = Parcel {
             id: intent.message_id.clone(),
-            payload: intent.payload.clone(),
+            payload: intent.payload.clone().into(),
             lane: intent.priority.as_str().to_owned(),
             once: None,
             copy_to: None,

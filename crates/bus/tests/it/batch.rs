@@ -31,7 +31,7 @@ async fn many_senders_share_round_trips_and_each_gets_its_own_answer() {
     assert!(calls < 20, "{calls} round trips for 190 messages");
 
     let mut long = parcel("long");
-    long.payload.extend(std::iter::repeat_n(' ', 2_000));
+    long.payload = [&*long.payload, &[b' '; 2_000]].concat().into();
     let twice = Some(("fingerprint".to_owned(), Duration::from_mins(1)));
     let (one, other) = (
         Parcel {

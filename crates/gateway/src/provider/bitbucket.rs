@@ -2,9 +2,11 @@
 //!
 //! Source: "Event payloads" and "Manage webhooks" in Atlassian's documentation.
 
-use super::{Event, Mistakes, NO_COMMIT, Names, Reading, TEXT_BYTES, cut, parse};
+use super::{Dialect, Event, Found, Mistakes, NO_COMMIT, Names, TEXT_BYTES, cut, parse};
 use contract::{PullRequest, Repository, SourceEvent};
 use serde::Deserialize;
+
+pub(super) const DIALECT: Dialect = Dialect { is_known, wanted, read };
 
 pub(super) const NAMES: Names = Names {
     event: "X-Event-Key",
@@ -111,15 +113,54 @@ struct Side {
     repository: Option<Repo>,
 }
 
-pub(super) fn read(event: &str, body: &[u8]) -> Result<Reading, Mistakes> {
-    let word = PULL_REQUESTS
+fn is_known(event: &str) -> bool {
+    event == "repo:push" || word(event).is_some() || OTHERS.contains(&event)
+}
+
+/// GitHub's word for what happened to a pull request.
+fn word(event: &str) -> Option<&'static str> {
+    PULL_REQUESTS
         .iter()
         .find(|(own, _)| *own == event)
-        .map(|(_, word)| *word);
-    if word.is_none() && event != "repo:push" && !OTHERS.contains(&event) {
-        return Ok(Reading::Ignored(format!("events of type {event} are not used")));
-    }
-    let body: Body = parse(body)?;
+        .map(|(_, word)| *word)
+}
+
+/// The names of all that is read of a body, wherever it is.
+fn wanted(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"actor"
+            | b"branch"
+            | b"changes"
+            | b"commit"
+            | b"destination"
+            | b"display_name"
+            | b"draft"
+            | b"full_name"
+            | b"hash"
+            | b"href"
+            | b"html"
+            | b"id"
+            | b"links"
+            | b"mainbranch"
+            | b"message"
+            | b"name"
+            | b"new"
+            | b"nickname"
+            | b"old"
+            | b"pullrequest"
+            | b"push"
+            | b"repository"
+            | b"source"
+            | b"state"
+            | b"target"
+            | b"title"
+            | b"type"
+    )
+}
+
+fn read(event: &str, fields: &[u8]) -> Result<Found, Mistakes> {
+    let (word, body) = (word(event), parse::<Body>(fields)?);
     let sources = match (event, word) {
         ("repo:push", _) => pushes(body.push)?,
         (_, Some(_)) => vec![pull_request(body.pullrequest)?],
@@ -128,7 +169,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Reading, Mistakes> {
     let repository = repository(body.repository)?;
     let sender = body.actor.and_then(|actor| actor.nickname.or(actor.display_name));
     if sources.is_empty() {
-        return Ok(Reading::Ignored("it tells of no branch and no tag".to_owned()));
+        return Ok(Found::Nothing("it tells of no branch and no tag".to_owned()));
     }
     let one = |source| Event {
         action: word.map(ToOwned::to_owned),
@@ -136,7 +177,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Reading, Mistakes> {
         sender: sender.clone(),
         source,
     };
-    Ok(Reading::Relevant(sources.into_iter().map(one).collect()))
+    Ok(Found::Events(sources.into_iter().map(one).collect()))
 }
 
 fn repository(repo: Option<Repo>) -> Result<Repository, Mistakes> {
@@ -227,7 +268,7 @@ mod tests {
 
     fn events(event: &str, body: &str) -> Vec<Event> {
         match read(event, body.as_bytes()) {
-            Ok(Reading::Relevant(events)) => events,
+            Ok(Found::Events(events)) => events,
             other => panic!("{other:?}"),
         }
     }
@@ -311,6 +352,6 @@ mod tests {
         ] {
             assert!(read(event, body.as_bytes()).is_err(), "{event}");
         }
-        assert!(matches!(read("repo:fork", b"{}"), Ok(Reading::Ignored(_))));
+        assert!(!is_known("repo:fork"));
     }
 }

@@ -2,7 +2,13 @@
 //!
 //! Source: "Webhooks" in the documentation of Gitea and of Forgejo.
 
-use super::{Mistakes, Names, Reading, github, parse};
+use super::{Dialect, Found, Mistakes, Names, github, parse};
+
+pub(super) const DIALECT: Dialect = Dialect {
+    is_known,
+    wanted: github::wanted,
+    read,
+};
 
 pub(super) const NAMES: Names = Names {
     event: "X-Gitea-Event",
@@ -25,17 +31,17 @@ const PULL_REQUEST_ACTIONS: &[(&str, &str)] = &[
     ("label_updated", "labeled"),
 ];
 
-pub(super) fn read(event: &str, body: &[u8]) -> Result<Reading, Mistakes> {
-    // Their `create` and `delete` have no field that tells one from the other; a push says the same, and more.
-    let known = github::is_known(event) && !matches!(event, "create" | "delete");
-    if !known {
-        return Ok(Reading::Ignored(format!("events of type {event} are not used")));
-    }
-    let mut body: github::Body = parse(body)?;
+/// Their `create` and `delete` have no field that tells one from the other; a push says the same, and more.
+fn is_known(event: &str) -> bool {
+    github::is_known(event) && !matches!(event, "create" | "delete")
+}
+
+fn read(event: &str, fields: &[u8]) -> Result<Found, Mistakes> {
+    let mut body: github::Body = parse(fields)?;
     if event == "pull_request" {
         let action = body.action.as_deref().unwrap_or_default();
         let Some((_, word)) = PULL_REQUEST_ACTIONS.iter().find(|(own, _)| *own == action) else {
-            return Ok(Reading::Ignored(format!("pull_request action {action} is not used")));
+            return Ok(Found::Nothing(format!("pull_request action {action} is not used")));
         };
         body.action = Some((*word).to_owned());
     }
@@ -63,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_documented_push_is_read() {
-        let Ok(Reading::Relevant(events)) = read("push", PUSH.as_bytes()) else {
+        let Ok(Found::Events(events)) = read("push", PUSH.as_bytes()) else {
             panic!("refused")
         };
         let [event] = events.as_slice() else { panic!("not one") };
@@ -99,11 +105,11 @@ mod tests {
                 side("main"),
             )
         };
-        let Ok(Reading::Relevant(events)) = read("pull_request", body("synchronized").as_bytes()) else {
+        let Ok(Found::Events(events)) = read("pull_request", body("synchronized").as_bytes()) else {
             panic!("refused")
         };
         assert_eq!(events[0].action.as_deref(), Some("synchronize"));
         let ignored = read("pull_request", body("assigned").as_bytes());
-        assert!(matches!(ignored, Ok(Reading::Ignored(_))));
+        assert!(matches!(ignored, Ok(Found::Nothing(_))));
     }
 }

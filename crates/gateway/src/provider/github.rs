@@ -2,9 +2,11 @@
 //!
 //! Source: GitHub's "Webhook events and payloads".
 
-use super::{Event, Mistakes, Names, Reading, TEXT_BYTES, cut, is_hash, parse};
+use super::{Dialect, Event, Found, Mistakes, Names, TEXT_BYTES, cut, is_hash, parse};
 use contract::{PullRequest, Repository, SourceEvent};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
+
+pub(super) const DIALECT: Dialect = Dialect { is_known, wanted, read };
 
 pub(super) const NAMES: Names = Names {
     event: "X-GitHub-Event",
@@ -22,7 +24,46 @@ const PULL_REQUEST_ACTIONS: &[&str] = &[
     "labeled",
 ];
 
-/// What is read of a body; everything else is checked to be JSON, and skipped.
+/// The names of all that is read of a body, wherever it is.
+pub(super) fn wanted(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"action"
+            | b"after"
+            | b"base"
+            | b"before"
+            | b"check_run"
+            | b"check_suite"
+            | b"clone_url"
+            | b"comment"
+            | b"default_branch"
+            | b"draft"
+            | b"full_name"
+            | b"head"
+            | b"head_commit"
+            | b"installation"
+            | b"issue"
+            | b"login"
+            | b"master_branch"
+            | b"merge_group"
+            | b"message"
+            | b"number"
+            | b"pull_request"
+            | b"ref"
+            | b"ref_type"
+            | b"release"
+            | b"repo"
+            | b"repositories_added"
+            | b"repository"
+            | b"review"
+            | b"sender"
+            | b"sha"
+            | b"state"
+            | b"title"
+    )
+}
+
+/// What is read of a body; everything else was seen to be JSON.
 #[derive(Deserialize)]
 pub(super) struct Body {
     pub(super) action: Option<String>,
@@ -101,18 +142,12 @@ struct User {
     login: Option<String>,
 }
 
-pub(super) fn read(event: &str, body: &[u8]) -> Result<Reading, Mistakes> {
-    if event == "ping" {
-        return Ok(Reading::Ping);
-    }
-    if !is_known(event) {
-        return Ok(Reading::Ignored(format!("events of type {event} are not used")));
-    }
-    let body: Body = parse(body)?;
+fn read(event: &str, fields: &[u8]) -> Result<Found, Mistakes> {
+    let body: Body = parse(fields)?;
     if event == "pull_request" {
         let action = body.action.as_deref().unwrap_or_default();
         if !PULL_REQUEST_ACTIONS.contains(&action) {
-            return Ok(Reading::Ignored(format!("pull_request action {action} is not used")));
+            return Ok(Found::Nothing(format!("pull_request action {action} is not used")));
         }
     }
     body.into_event(event)
@@ -164,7 +199,7 @@ fn shape(event: &str) -> Option<Shape> {
 
 impl Body {
     /// The one event of a body that has the shape of what it claims to be.
-    pub(super) fn into_event(self, event: &str) -> Result<Reading, Mistakes> {
+    pub(super) fn into_event(self, event: &str) -> Result<Found, Mistakes> {
         if let Some((required, foreign)) = shape(event) {
             self.has(event, required, foreign)?;
         }
@@ -180,7 +215,7 @@ impl Body {
         if repository.is_none() && !matches!(source, SourceEvent::Other) {
             return Err(vec!["repository: is required".to_owned()]);
         }
-        Ok(Reading::Relevant(vec![Event {
+        Ok(Found::Events(vec![Event {
             action: self.action,
             repository,
             sender: self.sender.and_then(|user| user.login),
@@ -245,7 +280,7 @@ mod tests {
 
     /// The one event of a body.
     fn only(event: &str, body: &str) -> Event {
-        let Ok(Reading::Relevant(mut events)) = read(event, body.as_bytes()) else {
+        let Ok(Found::Events(mut events)) = read(event, body.as_bytes()) else {
             panic!("refused")
         };
         assert_eq!(events.len(), 1);
@@ -310,11 +345,8 @@ mod tests {
 
     #[test]
     fn what_does_not_concern_forge_is_ignored_with_a_reason() {
-        for (event, body) in [("star", "not even json"), ("pull_request", r#"{"action":"assigned"}"#)] {
-            assert!(
-                matches!(read(event, body.as_bytes()), Ok(Reading::Ignored(_))),
-                "{event}"
-            );
-        }
+        assert!(!is_known("star") && is_known("push"));
+        let assigned = read("pull_request", br#"{"action":"assigned"}"#);
+        assert!(matches!(assigned, Ok(Found::Nothing(_))));
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! Source: "Webhooks" and "Webhook events" in GitLab's documentation.
 
-use super::{EVENT_BYTES, Event, Head, Mistakes, Reading, TEXT_BYTES, cut, is_hash, one, parse};
+use super::{Dialect, EVENT_BYTES, Event, Found, Head, Mistakes, TEXT_BYTES, cut, is_hash, one, parse};
 use crate::{proof::Proof, reject::Rejection};
 use axum::http::HeaderMap;
 use contract::{PullRequest, SourceEvent};
 use serde::Deserialize;
+
+pub(super) const DIALECT: Dialect = Dialect { is_known, wanted, read };
 
 const EVENT: &str = "X-Gitlab-Event";
 const TOKEN: &str = "X-Gitlab-Token";
@@ -106,12 +108,52 @@ pub(super) fn head(headers: &HeaderMap) -> Result<Head, Rejection> {
     })
 }
 
-pub(super) fn read(event: &str, body: &[u8]) -> Result<Reading, Mistakes> {
-    let Some((_, kind)) = EVENTS.iter().find(|(header, _)| *header == event) else {
-        return Ok(Reading::Ignored(format!("events of type {event} are not used")));
-    };
-    let whole = body;
-    let body: Body = parse(whole)?;
+fn is_known(event: &str) -> bool {
+    kind(event).is_some()
+}
+
+fn kind(event: &str) -> Option<&'static str> {
+    EVENTS
+        .iter()
+        .find(|(header, _)| *header == event)
+        .map(|(_, kind)| *kind)
+}
+
+/// The names of all that is read of a body, wherever it is.
+fn wanted(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"action"
+            | b"after"
+            | b"before"
+            | b"commits"
+            | b"default_branch"
+            | b"draft"
+            | b"git_http_url"
+            | b"id"
+            | b"iid"
+            | b"last_commit"
+            | b"message"
+            | b"object_attributes"
+            | b"object_kind"
+            | b"oldrev"
+            | b"path_with_namespace"
+            | b"project"
+            | b"ref"
+            | b"source"
+            | b"source_branch"
+            | b"state"
+            | b"target_branch"
+            | b"title"
+            | b"user"
+            | b"user_username"
+            | b"username"
+    )
+}
+
+fn read(event: &str, fields: &[u8]) -> Result<Found, Mistakes> {
+    let kind = kind(event).unwrap_or_default();
+    let body: Body = parse(fields)?;
     if body.object_kind.as_deref() != Some(kind) {
         return Err(vec![format!("object_kind: must be {kind} in a {event}")]);
     }
@@ -122,26 +164,26 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<Reading, Mistakes> {
     };
     let repository = super::repository(&name, &url, project.default_branch)?;
     let mut action = None;
-    let source = match *kind {
+    let source = match kind {
         "push" | "tag_push" => {
             let newest = body.commits.into_iter().find(|commit| commit.id == body.after);
             let message = newest.and_then(|commit| commit.message);
             super::push(body.git_ref, body.before, body.after, message)?
         }
         "merge_request" => {
-            let attributes = parse::<MergeRequest>(whole)?
+            let attributes = parse::<MergeRequest>(fields)?
                 .object_attributes
                 .ok_or_else(|| vec!["object_attributes: is required".to_owned()])?;
             let Some(word) = attributes.word() else {
                 let own = attributes.action.unwrap_or_default();
-                return Ok(Reading::Ignored(format!("merge request action {own} is not used")));
+                return Ok(Found::Nothing(format!("merge request action {own} is not used")));
             };
             action = Some(word.to_owned());
             merge_request(attributes)?
         }
         _ => SourceEvent::Other,
     };
-    Ok(Reading::Relevant(vec![Event {
+    Ok(Found::Events(vec![Event {
         action,
         repository: Some(repository),
         sender: body.user_username.or_else(|| body.user?.username),
@@ -225,7 +267,7 @@ mod tests {
     }
 
     fn only(event: &str, body: &str) -> Event {
-        let Ok(Reading::Relevant(mut events)) = read(event, body.as_bytes()) else {
+        let Ok(Found::Events(mut events)) = read(event, body.as_bytes()) else {
             panic!("refused")
         };
         events.remove(0)
@@ -260,7 +302,7 @@ mod tests {
             let body = merge_request(action, more);
             let Some(word) = word else {
                 let read = read("Merge Request Hook", body.as_bytes());
-                assert!(matches!(read, Ok(Reading::Ignored(_))), "{action}");
+                assert!(matches!(read, Ok(Found::Nothing(_))), "{action}");
                 continue;
             };
             let event = only("Merge Request Hook", &body);
@@ -283,7 +325,7 @@ mod tests {
             ["object_kind: must be tag_push in a Tag Push Hook"]
         );
         assert!(read("Push Hook", b"[]").is_err());
-        assert!(matches!(read("Wiki Page Hook", b"{}"), Ok(Reading::Ignored(_))));
+        assert!(!is_known("Wiki Page Hook"));
     }
 
     /// Attributes of other events have fields of the same names and other kinds.
