@@ -230,3 +230,84 @@ impl Sender {
 fn cost(line: &LogLine) -> usize {
     128 + line.text.len() + line.step.as_ref().map_or(0, String::len)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bus::{Bus, Settings};
+    use contract::BuildId;
+    use testkit::Redis;
+
+    fn line(n: usize) -> LogLine {
+        LogLine {
+            t: 0,
+            stage: Stage::Building,
+            stream: Stream::Stdout,
+            step: None,
+            text: format!("{n} {}", "x".repeat(1_000)),
+        }
+    }
+
+    fn bus(redis: &Redis) -> Bus {
+        testkit::crypto();
+        let mut settings = Settings::new(redis.url());
+        settings.patience = Duration::from_secs(1);
+        Bus::start(settings).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_log_that_comes_faster_than_it_can_be_stored_is_cut_visibly() {
+        let mut redis = Redis::start();
+        let (bus, id): (_, BuildId) = (bus(&redis), "b".parse().unwrap());
+        bus.ready().await.unwrap();
+        redis.kill();
+        let (log, task) = open(bus.log_writer(&id), 1);
+        for n in 0..20_000 {
+            log.line(line(n));
+            tokio::task::yield_now().await; // The sender keeps what it can.
+        }
+        redis.restart();
+        drop(log);
+        task.end().await;
+
+        let mut reader = bus.log_reader(&id, 0).await.unwrap();
+        let mut lines = Vec::new();
+        loop {
+            let chunks = reader.ready().await.unwrap();
+            let Some((last, _)) = chunks.last() else { break };
+            reader.stored(*last).await.unwrap();
+            lines.extend(chunks.into_iter().flat_map(|(_, chunk)| chunk.lines));
+        }
+        let (told, kept): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.stream == Stream::Forge);
+        let count = |line: &LogLine| line.text.strip_prefix('[')?.split(' ').next()?.parse::<usize>().ok();
+        let cut: usize = told.iter().map(|line| count(line).unwrap()).sum();
+        assert_eq!(kept.len() + cut, 20_000, "each line is there, or counted");
+        let bytes: usize = kept.iter().map(cost).sum();
+        let most = WAITING_BYTES + (WAITING_LINES + 1) * cost(&line(0));
+        assert!(bytes <= most, "{bytes} bytes waited");
+    }
+
+    #[tokio::test]
+    async fn of_what_waits_the_oldest_lines_are_cut() {
+        let redis = Redis::start();
+        let id = "b".parse().unwrap();
+        let mut sender = Sender {
+            writer: bus(&redis).log_writer(&id),
+            attempt: 1,
+            n: 0,
+            waiting: VecDeque::new(),
+            bytes: 0,
+            cut: 0,
+            refused: Arc::default(),
+            not_before: Instant::now(),
+        };
+        (0..5_000).for_each(|n| sender.keep(line(n)));
+        assert!(sender.bytes <= WAITING_BYTES);
+        assert_eq!(sender.bytes, sender.waiting.iter().map(cost).sum::<usize>());
+        assert_eq!(sender.waiting.len() as u64 + sender.cut, 5_000);
+        assert!(
+            sender.waiting.back().unwrap().text.starts_with("4999 "),
+            "the end is never missing"
+        );
+    }
+}

@@ -109,3 +109,52 @@ async fn send(producer: Producer<BuildEvent>, mut events: mpsc::Receiver<BuildEv
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bus::{Bus, Settings};
+    use contract::route;
+    use testkit::Redis;
+    use tokio::time::Instant;
+
+    fn report(redis: &Redis) -> Report {
+        testkit::crypto();
+        let mut settings = Settings::new(redis.url());
+        settings.patience = Duration::from_secs(1);
+        let producer = Bus::start(settings)
+            .unwrap()
+            .producer(&route::build_events(&route::builds()));
+        Report::new(producer, "b".parse().unwrap(), 1, "w", Metadata::default())
+    }
+
+    const PROGRESS: Happening = Happening::Progress { percent: 50 };
+
+    #[tokio::test]
+    async fn progress_past_256_events_is_dropped_while_redis_is_away_and_the_end_is_told() {
+        let mut redis = Redis::start();
+        let mut report = report(&redis);
+        redis.kill();
+        (0..1_000).for_each(|_| report.tell(PROGRESS));
+        redis.restart();
+        let last = report.last(PROGRESS).await;
+        assert!(last.contains(r#""sequence":1001"#), "{last}");
+        let told = redis
+            .cli(&["LLEN", "{forge:builds}:events"])
+            .trim()
+            .parse::<usize>()
+            .unwrap();
+        assert!((WAITING..=WAITING + 1).contains(&told), "{told} were told");
+    }
+
+    #[tokio::test]
+    async fn events_that_cannot_be_told_hold_up_the_end_for_20_seconds() {
+        let mut redis = Redis::start();
+        let mut report = report(&redis);
+        redis.kill();
+        report.tell(PROGRESS);
+        let begun = Instant::now();
+        report.last(PROGRESS).await;
+        assert!((LAST..LAST + Duration::from_secs(5)).contains(&begun.elapsed()));
+    }
+}

@@ -48,3 +48,99 @@ pub(crate) async fn send(client: &Client, signed: Signed) -> Reply {
     }
     Reply::Status(status, retry_after)
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests spawn freely")]
+mod tests {
+    use super::*;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpSocket, TcpStream},
+        time::{Instant, timeout},
+    };
+
+    /// A receiver that answers every connection with these parts, again and again the last one, and counts what
+    /// it could send.
+    async fn receiver(head: String, more: &'static [u8]) -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let sent = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&sent);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 4_096];
+                let _read = stream.read(&mut request).await.unwrap();
+                stream.write_all(head.as_bytes()).await.unwrap();
+                count.fetch_add(1, Ordering::Relaxed);
+                while !more.is_empty() && stream.write_all(more).await.is_ok() {
+                    count.fetch_add(more.len(), Ordering::Relaxed);
+                }
+            }
+        });
+        (url, sent)
+    }
+
+    async fn post(url: &str) -> Reply {
+        testkit::crypto();
+        let signed = Signed {
+            url: url.parse().unwrap(),
+            headers: Vec::new(),
+            body: "{}".to_owned(),
+        };
+        send(&client().unwrap(), signed).await
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let (elsewhere, asked) = receiver("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned(), b"").await;
+        let head = format!("HTTP/1.1 307 Moved\r\nlocation: {elsewhere}\r\ncontent-length: 0\r\n\r\n");
+        let (url, _) = receiver(head, b"").await;
+        assert_eq!(post(&url).await, Reply::Status(307, None));
+        assert_eq!(asked.load(Ordering::Relaxed), 0);
+        assert_eq!(post(&elsewhere).await, Reply::Status(200, None));
+    }
+
+    #[tokio::test]
+    async fn of_a_reply_without_end_only_the_beginning_is_read() {
+        const PART: &[u8] = &[b'x'; 64 * 1_024];
+        let (url, sent) = receiver("HTTP/1.1 200 OK\r\nretry-after: 7\r\n\r\n".to_owned(), PART).await;
+        assert_eq!(post(&url).await, Reply::Status(200, Some(7)));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let sent = sent.load(Ordering::Relaxed);
+        assert!(
+            sent < 16 * 1_024 * 1_024,
+            "{sent}: what the kernel's buffers take, and no more"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_says_nothing_is_left_after_20_seconds() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let begun = Instant::now();
+        assert_eq!(
+            post(&format!("http://{}/", silent.local_addr().unwrap())).await,
+            Reply::Nothing
+        );
+        assert!((WHOLE..WHOLE * 2).contains(&begun.elapsed()));
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_cannot_be_connected_to_is_left_after_5_seconds() {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = socket.listen(0).unwrap(); // Nobody accepts: after the first ones the kernel answers no more.
+        let address = full.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+            waiting.push(stream.unwrap());
+        }
+        let begun = Instant::now();
+        assert_eq!(post(&format!("http://{address}/")).await, Reply::Nothing);
+        assert!((CONNECT..WHOLE).contains(&begun.elapsed()));
+        drop(waiting);
+    }
+}

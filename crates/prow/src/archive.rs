@@ -1,5 +1,7 @@
 //! Moves the logs of builds from Redis into one file each, and wakes who follows them.
 
+mod files;
+
 use crate::{
     Config,
     store::{Build, Error, Store},
@@ -7,36 +9,28 @@ use crate::{
 use bus::{Bus, LogReader};
 use chassis::{Life, Policy};
 use contract::{BuildId, LogChunk, Timestamp};
+use files::Files;
 use std::{
     collections::HashMap,
     fmt::Write as _,
-    io::{self, SeekFrom},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{
-    fs::{File, OpenOptions},
-    io::{AsyncSeekExt as _, AsyncWriteExt as _},
-    sync::{Semaphore, watch},
-};
+use tokio::sync::watch;
 
-/// Most log files open for writing at once.
-const WRITING: usize = 32;
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The logs of all builds; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Archive {
-    folder: Arc<Path>,
+    files: Files,
     bus: Bus,
     store: Store,
     life: Life,
     /// Builds whose logs are being moved; the value counts what was stored.
     open: Arc<Mutex<HashMap<String, watch::Sender<u64>>>>,
-    /// Files that may be open at once, however many logs grow.
-    writing: Arc<Semaphore>,
 }
 
 /// How far one log is.
@@ -51,18 +45,17 @@ struct Cursor {
 impl Archive {
     pub(crate) fn new(config: &Config, bus: &Bus, store: &Store, life: &Life) -> Self {
         Self {
-            folder: config.log_dir.as_path().into(),
+            files: Files::new(&config.log_dir),
             bus: bus.clone(),
             store: store.clone(),
             life: life.clone(),
             open: Arc::default(),
-            writing: Arc::new(Semaphore::new(WRITING)),
         }
     }
 
     /// Goes on with every log that is not complete.
     pub(crate) async fn resume(&self) -> Result<(), Error> {
-        std::fs::create_dir_all(&*self.folder).map_err(Error::Folder)?;
+        self.files.create().map_err(Error::Folder)?;
         for build in self.store.open_logs().await? {
             self.follow(&build);
         }
@@ -104,7 +97,7 @@ impl Archive {
 
     /// The file of a build's log.
     pub(crate) fn path(&self, id: &BuildId) -> PathBuf {
-        self.folder.join(format!("{id}.log"))
+        self.files.path(id)
     }
 
     async fn drain(&self, id: &BuildId) {
@@ -164,14 +157,8 @@ impl Archive {
         for (_, chunk) in chunks {
             render(chunk, &mut text);
         }
-        let _open = self.writing.acquire().await.map_err(|closed| closed.to_string())?;
-        let written = async {
-            let mut file = open_at(&self.path(id), cursor.bytes).await?;
-            file.write_all(text.as_bytes()).await?;
-            file.flush().await?; // Only this tells whether the disk has taken it.
-            file.sync_data().await
-        };
-        written.await.map_err(|error: io::Error| chassis::chain(&error))?;
+        let written = self.files.write(id, cursor.bytes, &text).await;
+        written.map_err(|error| chassis::chain(&error))?;
         chassis::crash_point("prow.log.written");
         cursor.bytes += u64::try_from(text.len()).unwrap_or_default();
         cursor.seq = chunks.last().map_or(cursor.seq, |(seq, _)| *seq);
@@ -196,19 +183,6 @@ impl Archive {
             news.send_modify(|n| *n += 1);
         }
     }
-}
-
-/// Opens a log for appending, cut to what is known to be stored.
-async fn open_at(path: &Path, bytes: u64) -> io::Result<File> {
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .await?;
-    file.set_len(bytes).await?;
-    file.seek(SeekFrom::Start(bytes)).await?;
-    Ok(file)
 }
 
 /// `<time> <stage> <text>`, one line each.
