@@ -57,12 +57,12 @@ impl<T: Message> Batch<T> {
     /// Sends a message.
     ///
     /// # Errors
-    /// `Full`, `TooLarge`, or Redis is unreachable; then it may or may not have been sent.
+    /// `Full`, `Busy`, `TooLarge`, or Redis is unreachable; then it may or may not have been sent.
     pub async fn send(&self, parcel: Parcel) -> Result<Sent, Error> {
         let (answer, answered) = oneshot::channel();
         let full = |_full| {
             self.producer
-                .error(ErrorKind::Full(format!("{LINE} senders are waiting")))
+                .error(ErrorKind::Busy(format!("{LINE} senders are waiting")))
         };
         self.line.try_send(Waiting { parcel, answer }).map_err(full)?;
         match timeout(self.patience, answered).await {

@@ -45,6 +45,9 @@ pub enum ErrorKind {
     /// The list is at its bound.
     #[error("the list is full: {0}")]
     Full(String),
+    /// More is sent at once than Redis keeps up with; this was not sent.
+    #[error("too much at once: {0}")]
+    Busy(String),
     /// The message is longer than its list allows.
     #[error("the message has {bytes} bytes, the list takes at most {limit}")]
     TooLarge {
@@ -118,7 +121,7 @@ impl Error {
     pub const fn is_transient(&self) -> bool {
         matches!(
             self.kind,
-            ErrorKind::Unreachable | ErrorKind::Full(_) | ErrorKind::OutOfMemory
+            ErrorKind::Unreachable | ErrorKind::Full(_) | ErrorKind::Busy(_) | ErrorKind::OutOfMemory
         )
     }
 }

@@ -3,19 +3,21 @@
 //! It is read on SIGHUP and every few seconds, and what was read is compared: so it does not matter whether a
 //! file was written, renamed or mounted anew.
 
-use crate::{Life, Values};
+use crate::{Life, Setting, Values};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How often it is read without being asked.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Calls `apply` whenever `read` reads something else than before, until the service stops. What is wrong is
-/// logged once and changes nothing.
+/// Calls `apply` whenever `read` reads something else than before, until the service stops.
+///
+/// What is wrong is logged once and changes nothing; so is what is `fixed` until the service is started again.
 pub async fn reread<C: PartialEq + Send + 'static>(
     life: Life,
     mut current: C,
     read: fn(&mut Values) -> Option<C>,
+    fixed: &'static [&'static [Setting]],
     mut apply: impl FnMut(&C),
 ) {
     let stopping = life.stopping();
@@ -24,6 +26,7 @@ pub async fn reread<C: PartialEq + Send + 'static>(
         Err(error) => return tracing::error!(%error, "cannot listen for SIGHUP"),
     };
     let mut known = Vec::new();
+    let (at_start, mut told) = (life.values().texts(fixed), Vec::new());
     loop {
         let asked = tokio::select! {
             hangup = hangups.recv() => hangup.is_some(),
@@ -35,12 +38,25 @@ pub async fn reread<C: PartialEq + Send + 'static>(
         let reading = tokio::task::spawn_blocking(move || {
             let mut values = gather.values();
             let next = read(&mut values);
-            (next, values.errors())
+            let errors = values.errors();
+            (next, errors, values.texts(fixed))
         });
-        let (next, errors) = tokio::select! {
+        let (next, errors, texts) = tokio::select! {
             Ok(read) = reading => read,
             () = stopping.cancelled() => return,
         };
+        let waiting: Vec<&str> = texts
+            .into_iter()
+            .filter(|(name, text)| at_start.get(name) != Some(text))
+            .map(|(name, _)| name)
+            .collect();
+        if waiting != told {
+            tracing::warn!(
+                settings = waiting.join(", "),
+                "these have changed and hold after a restart"
+            );
+            told = waiting;
+        }
         match next {
             Some(next) if errors.is_empty() => {
                 let changed = next != current;

@@ -9,7 +9,9 @@ use opentelemetry_sdk::{
     trace::{SdkTracerProvider, span_processor_with_async_runtime::BatchSpanProcessor},
 };
 use std::{io::IsTerminal as _, time::Duration};
-use tracing_subscriber::{EnvFilter, Layer as _, Registry, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, Registry, filter::LevelFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,7 +35,7 @@ pub(crate) struct Telemetry {
 impl Settings {
     pub(crate) fn read(values: &mut Values, level: &Setting, format: &Setting, otlp: &Setting) -> Option<Self> {
         let filter: Option<String> = values.get(level);
-        if let Some(Err(error)) = filter.as_ref().map(EnvFilter::try_new) {
+        if let Some(Err(error)) = filter.as_deref().map(filter_of) {
             values.refuse(level, error);
         }
         let json = match values.get::<String>(format)?.as_str() {
@@ -52,9 +54,23 @@ impl Settings {
     }
 }
 
+/// A filter of logs. A word alone must be a level: as the name of a program's part, which it might be as well, a
+/// misspelt level would turn everything else off.
+fn filter_of(text: &str) -> Result<EnvFilter, String> {
+    let alone = text.split(',').map(str::trim).filter(|part| !part.contains(['=', '[']));
+    for word in alone {
+        if word.parse::<LevelFilter>().is_err() {
+            return Err(format!(
+                "{word}: expected trace, debug, info, warn, error, off, or part=level"
+            ));
+        }
+    }
+    EnvFilter::try_new(text).map_err(|error| error.to_string())
+}
+
 /// Starts logging, and tracing if an endpoint is configured.
 pub(crate) fn start(name: &'static str, settings: &Settings) -> Telemetry {
-    let filter = EnvFilter::try_new(&settings.level).unwrap_or_default();
+    let filter = filter_of(&settings.level).unwrap_or_default();
     let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs = if settings.json {
         logs.json().flatten_event(true).boxed()
@@ -110,4 +126,25 @@ impl Telemetry {
 pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_misspelt_level_is_refused() {
+        for good in [
+            "info",
+            "INFO",
+            "off",
+            "info,bus=debug",
+            "gateway::intake=trace",
+            "warn,fred=off",
+            "5",
+        ] {
+            assert!(super::filter_of(good).is_ok(), "{good}");
+        }
+        for bad in ["inf", "info,bus", "verbose", "info,bus=loud"] {
+            assert!(super::filter_of(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -57,7 +57,7 @@ impl Bodies {
         let announced = headers.get(header::CONTENT_LENGTH);
         let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         if announced.is_some_and(|length| length > self.longest) {
-            return Err(Rejection::TooLarge(self.longest));
+            return Err(Rejection::TooLarge("body", self.longest));
         }
         let read = self.collect(body, announced.unwrap_or_default());
         timeout(WAIT, read).await.unwrap_or(Err(Rejection::TooSlow))
@@ -71,7 +71,7 @@ impl Bodies {
             let frame = frame.map_err(|_broken| Rejection::Unreadable)?;
             let Ok(data) = frame.into_data() else { continue };
             if data.len() > self.longest.saturating_sub(bytes.len()) {
-                return Err(Rejection::TooLarge(self.longest));
+                return Err(Rejection::TooLarge("body", self.longest));
             }
             let needed = bytes.len() + data.len();
             if needed > bytes.capacity() {
@@ -135,9 +135,9 @@ mod tests {
     async fn a_body_is_too_large_by_what_it_announces_and_by_what_comes() {
         let bodies = Bodies::new(1_000, 1 << 20);
         let refused = bodies.read(&announced("1001"), Body::empty()).await;
-        assert!(matches!(refused, Err(Rejection::TooLarge(1_000))));
+        assert!(matches!(refused, Err(Rejection::TooLarge("body", 1_000))));
         let refused = bodies.read(&HeaderMap::new(), in_parts(100, 11)).await;
-        assert!(matches!(refused, Err(Rejection::TooLarge(1_000))));
+        assert!(matches!(refused, Err(Rejection::TooLarge("body", 1_000))));
         assert_eq!(
             bodies
                 .read(&HeaderMap::new(), in_parts(100, 10))

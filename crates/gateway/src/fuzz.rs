@@ -1,4 +1,9 @@
 //! What reads strangers' bytes, opened for `crates/gateway/fuzz` and for nobody else.
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a panic is how something broken is told"
+)]
 
 use crate::{
     address::{self, Cidr, Networks},
@@ -9,8 +14,20 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use chassis::Secret;
 use contract::{DeliveryId, Message as _, Provider, Timestamp, WebhookDelivery};
 
-/// Reads a body as this event; whatever goes on must come out of a list as it went in.
-pub fn body(provider: Provider, event: &str, body: &[u8]) {
+/// Reads a body as an event of a forge. The first byte chooses the forge, the first line names the event.
+pub fn body(data: &[u8]) {
+    let Some((provider, data)) = provider_of(data) else {
+        return;
+    };
+    let line = data.iter().position(|byte| *byte == b'\n').unwrap_or_default();
+    let (event, body) = data.split_at(line);
+    if let Ok(event) = str::from_utf8(event) {
+        read(provider, event, body);
+    }
+}
+
+/// Whatever goes on must come out of a list as it went in.
+fn read(provider: Provider, event: &str, body: &[u8]) {
     let name = provider::owner_or_repository(provider, body);
     let Ok(text) = std::str::from_utf8(body) else {
         return; // As the gateway does.
@@ -40,7 +57,7 @@ pub fn body(provider: Provider, event: &str, body: &[u8]) {
         let begun = first.unwrap_or_else(|| WebhookDelivery::BEGINNING.into());
         let message = webhook.finish(begun).expect("a message is JSON");
         let read = WebhookDelivery::from_bytes(&message).expect("prow can read it");
-        webhook.body = expected.to_owned();
+        expected.clone_into(&mut webhook.body);
         assert_eq!(read, webhook);
     }
 }
@@ -52,14 +69,18 @@ fn scan(text: &str) {
         Ok(document) => {
             assert!(expected.is_ok());
             let escaped = serde_json::to_string(text).expect("a string is JSON");
-            assert_eq!(document.escaped, &escaped.as_bytes()[1..escaped.len() - 1]);
+            let quoted = [b"\"", &*document.escaped, b"\""].concat();
+            assert_eq!(quoted, escaped.as_bytes());
         }
         Err(error) => assert!(expected.is_err() || error.starts_with("nested")),
     }
 }
 
-/// Reads a block of header lines as a forge's, and asks it who sends.
-pub fn head(provider: Provider, lines: &[u8]) {
+/// Reads a block of header lines as a forge's, which the first byte chooses, and asks it who sends.
+pub fn head(data: &[u8]) {
+    let Some((provider, lines)) = provider_of(data) else {
+        return;
+    };
     let mut headers = HeaderMap::new();
     for line in lines.split(|byte| *byte == b'\n').take(64) {
         let mut parts = line.splitn(2, |byte| *byte == b':');
@@ -85,5 +106,36 @@ pub fn secrets(text: &str) {
     if let Ok(secrets) = Secrets::new(&[usual], Some(text)) {
         assert!(secrets.len() > 0, "a file takes away none");
         secrets.of(Provider::Github, Some("Acme/Shop"));
+    }
+}
+
+fn provider_of(data: &[u8]) -> Option<(Provider, &[u8])> {
+    let (choice, data) = data.split_first()?;
+    let provider = Provider::ALL.get(usize::from(*choice) % Provider::ALL.len())?;
+    Some((*provider, data))
+}
+
+#[cfg(test)]
+mod tests {
+    /// What was learnt, and what once broke something.
+    fn corpus(target: &str) -> Vec<Vec<u8>> {
+        let folder = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+        let files = std::fs::read_dir(folder).unwrap();
+        let all: Vec<_> = files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
+        assert!(!all.is_empty());
+        all
+    }
+
+    #[test]
+    fn nothing_of_the_corpus_breaks_anything() {
+        for body in corpus("body") {
+            super::body(&body);
+        }
+        for head in corpus("head") {
+            super::head(&head);
+        }
+        for text in corpus("secrets") {
+            super::secrets(str::from_utf8(&text).unwrap());
+        }
     }
 }

@@ -177,7 +177,8 @@ impl Intake {
         }
         let named = found.events.first().and_then(|event| event.repository.as_ref());
         if let Some(repository) = named {
-            slow(self.by_repository.as_ref(), &repository.full_name.to_string()).await?;
+            let name = repository.full_name.as_str().to_ascii_lowercase(); // To forges it is the same.
+            slow(self.by_repository.as_ref(), &name).await?;
         }
         self.send(delivery, head, found, body).await
     }

@@ -3,7 +3,7 @@
 mod address;
 mod body;
 mod config;
-#[cfg(fuzzing)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod intake;
 mod json;
@@ -22,15 +22,21 @@ mod spool;
 
 use arc_swap::ArcSwap;
 use bus::{Bus, ErrorKind};
-use chassis::{Failure, Findings, Life, Policy, Service, Values, http};
+use chassis::{Failure, Findings, Life, Policy, Service, Setting, Values, http};
 use outlet::Outlet;
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Mutex, watch},
+    time::Instant,
+};
 
 pub use config::Config;
 
 /// How often Redis is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(1);
+
+/// What holds until the gateway is started again.
+const FIXED: &[&[Setting]] = &[config::SETTINGS, bus::SETTINGS];
 
 /// The service, for [`chassis::launch`].
 pub const SERVICE: Service = Service {
@@ -58,6 +64,19 @@ pub async fn check(config: Config) -> Findings {
     }
     if let Some(spool) = &config.spool {
         findings.folder("spool", &spool.folder);
+        let aside = spool::put_aside(&spool.folder);
+        if aside > 0 {
+            let cure = "look at the files *.refused there; those renamed to *.json are sent after a restart";
+            findings.doubtful("spool", format!("{aside} deliveries were put aside"), cure);
+        }
+    }
+    for event in config.rules.events().filter(|event| !provider::is_known(event)) {
+        let cure = "write it as the forge does, such as push or Merge Request Hook";
+        findings.doubtful(
+            "events",
+            format!("{event} is configured, and no event that Forge knows"),
+            cure,
+        );
     }
     bus::examine(&config.bus, &mut findings).await;
     findings
@@ -82,6 +101,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         .transpose();
     let spool = spool.map_err(|error| unusable("spool", &error))?;
     if let Some(spool) = spool.clone() {
+        spool.register(&life);
         let forwarding = spool.forward(batch.clone(), life.stopping());
         life.spawn("spool", Policy::Essential, forwarding);
     }
@@ -96,15 +116,21 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let (certificate, certificates) = tls.map(watch::channel).unzip();
     let rereading = {
         let rules = Arc::clone(&rules);
-        chassis::reread(life.clone(), config.rules.clone(), rules::Text::read, move |text| {
-            let (Ok(now), Ok(tls)) = (text.rules(), text.tls()) else {
-                return; // It was seen to be good when it was read.
-            };
-            rules.store(Arc::new(now));
-            if let (Some(certificate), Some(tls)) = (&certificate, tls) {
-                certificate.send_replace(tls);
-            }
-        })
+        chassis::reread(
+            life.clone(),
+            config.rules.clone(),
+            rules::Text::read,
+            FIXED,
+            move |text| {
+                let (Ok(now), Ok(tls)) = (text.rules(), text.tls()) else {
+                    return; // It was seen to be good when it was read.
+                };
+                rules.store(Arc::new(now));
+                if let (Some(certificate), Some(tls)) = (&certificate, tls) {
+                    certificate.send_replace(tls);
+                }
+            },
+        )
     };
     life.spawn("rereading", Policy::Essential, rereading);
 
@@ -116,6 +142,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         list: bus.producer(&config.list),
         life: life.clone(),
         started: Instant::now(),
+        depth: Mutex::default(),
     };
     let routes = routes::routes(&config, shared);
     let limits = http::Limits {

@@ -130,6 +130,13 @@ pub(crate) fn read(provider: Provider, event: &str, body: &str) -> Result<Readin
     })
 }
 
+/// Whether any forge has an event of this name that is used.
+pub(crate) fn is_known(event: &str) -> bool {
+    Provider::ALL
+        .iter()
+        .any(|provider| (dialect(*provider).is_known)(event))
+}
+
 const fn dialect(provider: Provider) -> &'static Dialect {
     match provider {
         Provider::Github => &github::DIALECT,
@@ -140,7 +147,7 @@ const fn dialect(provider: Provider) -> &'static Dialect {
 }
 
 /// Panics where more is read of a body than is wanted.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn wants_what_it_reads(provider: Provider, event: &str, body: &str) {
     let dialect = dialect(provider);
     let Ok(document) = json::scan(body, "", dialect.wanted) else {

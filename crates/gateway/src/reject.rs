@@ -17,8 +17,8 @@ pub(crate) enum Rejection {
     Forbidden,
     #[error("too many requests, come again in {} s", .0.after)]
     TooMany(TooMany),
-    #[error("the body is larger than {0} bytes")]
-    TooLarge(usize),
+    #[error("the {0} is larger than {1} bytes")]
+    TooLarge(&'static str, usize),
     #[error("the body must be application/json, and not compressed")]
     NotJson,
     #[error("required headers are missing")]
@@ -68,7 +68,7 @@ impl Rejection {
             Self::NotConfigured | Self::Busy | Self::QueueFull | Self::QueueAway => StatusCode::SERVICE_UNAVAILABLE,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge(..) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::MissingHeaders(_) | Self::BadHeader(_) | Self::Unreadable => StatusCode::BAD_REQUEST,
             Self::BadSignature => StatusCode::UNAUTHORIZED,
@@ -83,7 +83,7 @@ impl Rejection {
             Self::NotConfigured => "not_configured",
             Self::Forbidden => "forbidden",
             Self::TooMany(_) => "too_many",
-            Self::TooLarge(_) => "too_large",
+            Self::TooLarge(..) => "too_large",
             Self::NotJson => "not_json",
             Self::MissingHeaders(_) => "missing_headers",
             Self::BadHeader(_) => "bad_header",

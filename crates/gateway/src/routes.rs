@@ -9,12 +9,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use bus::Producer;
+use bus::{Depth, Producer};
 use chassis::Life;
 use contract::{Provider, WebhookDelivery};
 use serde_json::json;
-use std::{collections::BTreeMap, sync::Arc};
-use tokio::time::Instant;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::{sync::Mutex, time::Instant};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 /// What every route may ask.
@@ -24,7 +24,11 @@ pub(crate) struct Shared {
     pub(crate) list: Producer<WebhookDelivery>,
     pub(crate) life: Life,
     pub(crate) started: Instant,
+    pub(crate) depth: Mutex<Option<(Instant, Depth)>>,
 }
+
+/// How long a count of what waits is good enough: anybody may ask for it.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Every route of the public port.
 pub(crate) fn routes(config: &Config, shared: Shared) -> Router {
@@ -60,7 +64,10 @@ fn cors(origins: &[Origin]) -> Option<CorsLayer> {
 }
 
 async fn health(State(shared): State<Arc<Shared>>) -> Response {
-    let wrong = shared.life.wrong();
+    let mut wrong = shared.life.wrong();
+    if let Some(word) = shared.outlet.trouble() {
+        wrong.insert("queue", word.to_owned());
+    }
     let (status, word) = if !wrong.is_empty() {
         (StatusCode::SERVICE_UNAVAILABLE, "unhealthy")
     } else if shared.outlet.is_degraded() {
@@ -98,7 +105,14 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respo
         return chassis::metrics_page(&shared.life);
     }
     let totals = shared.intake.metrics.totals();
-    let depth = shared.list.depth().await.unwrap_or_default();
+    let mut known = shared.depth.lock().await;
+    let depth = match &*known {
+        Some((at, depth)) if at.elapsed() < FRESH => depth,
+        _ => {
+            let depth = shared.list.depth().await.unwrap_or_default();
+            &known.insert((Instant::now(), depth)).1
+        }
+    };
     Json(json!({
         "totalRequests": totals.all,
         "validRequests": totals.valid,

@@ -196,6 +196,12 @@ impl Text {
         })
     }
 
+    /// Every event that something is configured for.
+    pub(crate) fn events(&self) -> impl Iterator<Item = &String> {
+        let lanes = self.queues.keys().chain(self.copies.keys());
+        self.events.iter().chain(lanes)
+    }
+
     /// The certificate in a form that can be used; `None` where there is none.
     pub(crate) fn tls(&self) -> Result<Option<Arc<tls::Config>>, tls::TlsError> {
         let used = |pem: &Pem| tls::server(pem.chain.as_bytes(), pem.key.expose().as_bytes());

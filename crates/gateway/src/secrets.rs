@@ -17,7 +17,7 @@ pub(crate) struct Secrets {
 #[derive(Debug, Default)]
 struct Own {
     usual: Vec<Known>,
-    /// By `owner` or `owner/repository`, in lower case.
+    /// By repository or by what is above it: `owner`, `group/subgroup`; in lower case.
     scoped: HashMap<String, Vec<Known>>,
 }
 
@@ -65,16 +65,16 @@ impl Secrets {
         self.of.get(&provider).is_some_and(|own| !own.scoped.is_empty())
     }
 
-    /// The secrets of a repository: its own, else its owner's, else the provider's, else everybody's. Those that
+    /// The secrets of a repository: its own, else those of the nearest group or owner above it, else the
+    /// provider's, else everybody's. Those that
     /// are more general do not hold where there are others.
     pub(crate) fn of(&self, provider: Provider, repository: Option<&str>) -> &[Known] {
         let Some(own) = self.of.get(&provider) else {
             return &self.usual;
         };
         let name = repository.unwrap_or_default().to_ascii_lowercase();
-        let owner = name.split('/').next().unwrap_or_default();
-        let scoped = own.scoped.get(&name).or_else(|| own.scoped.get(owner));
-        match scoped {
+        let mut scopes = std::iter::successors(Some(name.as_str()), |name| above(name));
+        match scopes.find_map(|scope| own.scoped.get(scope)) {
             Some(scoped) => scoped,
             None if own.usual.is_empty() => &self.usual,
             None => &own.usual,
@@ -86,6 +86,11 @@ impl Secrets {
         let own = |own: &Own| own.usual.len() + own.scoped.values().map(Vec::len).sum::<usize>();
         self.usual.len() + self.of.values().map(own).sum::<usize>()
     }
+}
+
+/// The group or owner above a repository or a group.
+fn above(name: &str) -> Option<&str> {
+    name.rsplit_once('/').map(|(above, _)| above)
 }
 
 fn entries<'a>(value: &'a Value, what: &str) -> Result<Vec<(&'a String, &'a Value)>, String> {
@@ -120,10 +125,11 @@ github:
   acme/shop: s
 gitlab:
   acme: t
+  acme/group: o
 ";
 
     fn accepts(secrets: &Secrets, provider: Provider, repository: &str) -> String {
-        let all = ["u", "g", "old", "new", "s", "t"].into_iter();
+        let all = ["u", "g", "old", "new", "s", "t", "o"].into_iter();
         let proved = |secret: &&str| {
             let proof = Proof::Token(secret.as_bytes().to_vec());
             let of = secrets.of(provider, Some(repository));
@@ -140,7 +146,10 @@ gitlab:
             (Provider::Github, "acme/shop", "s"),
             (Provider::Github, "ACME/other", "old new"),
             (Provider::Github, "else/where", "g"),
-            (Provider::Gitlab, "acme/group/deep", "t"),
+            (Provider::Gitlab, "acme/other/deep", "t"),
+            (Provider::Gitlab, "acme/group/deep", "o"),
+            (Provider::Gitlab, "Acme/Group/deep/deeper", "o"),
+            (Provider::Gitlab, "acme/groups", "t"),
             (Provider::Gitlab, "else/where", "u"),
             (Provider::Gitea, "acme/shop", "u"),
         ] {
@@ -148,7 +157,7 @@ gitlab:
         }
         assert!(secrets.depend_on_the_repository(Provider::Github));
         assert!(!secrets.depend_on_the_repository(Provider::Gitea));
-        assert_eq!(secrets.len(), 6);
+        assert_eq!(secrets.len(), 7);
     }
 
     #[test]

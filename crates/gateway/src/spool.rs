@@ -5,6 +5,7 @@
 //! either all of a delivery or nothing that counts.
 
 use bus::{Batch, ErrorKind, Parcel, Sent, clock};
+use chassis::{Life, metrics::metrics::gauge::Gauge};
 use contract::WebhookDelivery;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -43,6 +44,15 @@ struct Held {
     known: HashMap<String, (u64, Option<i64>)>,
     next: u64,
     bytes: u64,
+    gauges: Gauges,
+}
+
+/// The same, for metrics.
+#[derive(Clone, Debug, Default)]
+struct Gauges {
+    waiting: Gauge,
+    bytes: Gauge,
+    refused: Gauge,
 }
 
 #[derive(Clone, Debug)]
@@ -81,6 +91,8 @@ const FILES: usize = 100_000;
 const PAUSE: Duration = Duration::from_millis(500);
 /// A delivery of this name was never finished, and never answered.
 const UNFINISHED: &str = "part";
+/// One of this name could not be forwarded.
+const REFUSED: &str = "refused";
 const LOCK: &str = "lock";
 /// Higher numbers are nobody's: there would be none left to count on.
 const MOST_NUMBER: u64 = u64::MAX / 2;
@@ -98,6 +110,7 @@ impl Spool {
         lock.try_lock()
             .map_err(|_taken| io::Error::other("another gateway uses this folder"))?;
         let mut held = Held::default();
+        held.gauges.refused.set(put_aside(folder).into());
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
             let Some(n) = number(&path) else { continue };
@@ -123,6 +136,24 @@ impl Spool {
         Ok(Self {
             shared: Arc::new(shared),
         })
+    }
+
+    /// Counts what waits among the service's metrics.
+    pub(crate) fn register(&self, life: &Life) {
+        let Gauges {
+            waiting,
+            bytes,
+            refused,
+        } = self.held().gauges.clone();
+        life.metrics(|registry| {
+            registry.register("gateway_spool_deliveries", "Deliveries that wait on the disk", waiting);
+            registry.register("gateway_spool_bytes", "How long they are", bytes);
+            registry.register(
+                "gateway_spool_refused",
+                "Deliveries that were put aside, for people to look at",
+                refused,
+            );
+        });
     }
 
     /// How many deliveries wait, and how many bytes of them.
@@ -236,9 +267,11 @@ impl Spool {
 
     /// Lets those behind it pass, for people to look at.
     fn put_aside(&self, n: u64, error: &dyn std::fmt::Display) {
-        let path = self.path(n, "refused");
+        let path = self.path(n, REFUSED);
         tracing::error!(%error, path = %path.display(), "a spooled delivery cannot be forwarded; it is put aside");
-        fs::rename(self.path(n, "json"), path).ok(); // Somebody has removed it.
+        if fs::rename(self.path(n, "json"), path).is_ok() {
+            self.held().gauges.refused.inc();
+        } // Else somebody has removed it.
         self.forget(n);
     }
 
@@ -260,6 +293,7 @@ impl Spool {
         let mut held = self.held();
         if let Some(entry) = held.files.remove(&n) {
             held.bytes = held.bytes.saturating_sub(entry.bytes);
+            held.measure();
             for name in &entry.names {
                 held.known.remove(name);
             }
@@ -286,6 +320,13 @@ impl Held {
         self.files.insert(n, Entry { names, bytes, written });
         self.next = self.next.max(n.saturating_add(1));
         self.bytes = self.bytes.saturating_add(bytes);
+        self.measure();
+    }
+
+    fn measure(&self) {
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.gauges.waiting.set(signed(self.files.len() as u64));
+        self.gauges.bytes.set(signed(self.bytes));
     }
 
     /// The same delivery, if it is here already.
@@ -332,6 +373,13 @@ impl Written {
 
 fn read(path: &Path) -> io::Result<Written> {
     serde_json::from_slice(&fs::read(path)?).map_err(io::Error::from)
+}
+
+/// How many deliveries of a folder were put aside.
+pub(crate) fn put_aside(folder: &Path) -> u32 {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let refused = files.filter(|file| file.path().extension().is_some_and(|kind| kind == REFUSED));
+    u32::try_from(refused.count()).unwrap_or(u32::MAX)
 }
 
 /// The number of a file that the spool has written.
@@ -439,5 +487,9 @@ mod tests {
             fs::read_to_string(file("00000000000000000007.refused")).unwrap(),
             "broken"
         );
+        spool.put_aside(8, &"never fits");
+        let held = spool.held();
+        let gauges = [&held.gauges.waiting, &held.gauges.bytes, &held.gauges.refused];
+        assert_eq!(gauges.map(Gauge::get), [0, 0, 2]);
     }
 }

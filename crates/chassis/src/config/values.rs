@@ -133,6 +133,12 @@ impl Values {
         lines
     }
 
+    /// The texts of these settings by their names, for a comparison.
+    pub(crate) fn texts(&mut self, settings: &[&[Setting]]) -> BTreeMap<&'static str, Option<String>> {
+        let all = settings.iter().copied().flatten();
+        all.map(|setting| (setting.key, self.text(setting))).collect()
+    }
+
     fn parse<T: FromStr<Err: fmt::Display>>(&mut self, setting: &Setting, text: &str) -> Option<T> {
         text.parse().map_err(|error: T::Err| self.refuse(setting, error)).ok()
     }

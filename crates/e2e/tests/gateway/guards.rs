@@ -144,11 +144,16 @@ async fn payloads_must_fit_the_schemas_of_the_users() {
 async fn events_that_are_not_wanted_are_ignored_and_others_go_to_the_lanes_and_lists_of_the_users() {
     let vars = [
         ("WEBHOOK_EVENTS", "push,release"),
-        ("WEBHOOK_QUEUES", "release=workflow"),
+        ("WEBHOOK_QUEUES", "release=workflow,realese=recovery"),
         ("WEBHOOK_COPIES", "release=my:releases"),
         ("WEBHOOK_USER_AGENTS", "GitHub-Hookshot/"),
     ];
     let gateway = Gateway::start(&vars).await;
+    let told = "realese is configured, and no event that Forge knows";
+    testkit::eventually("a misspelt event is told", async || {
+        gateway.process.log().contains(told).then_some(())
+    })
+    .await;
     assert_eq!(
         gateway.github("push", &push_to("o/r", 1)).await.status,
         202,

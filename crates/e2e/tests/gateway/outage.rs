@@ -57,6 +57,25 @@ async fn without_a_spool_it_says_within_two_seconds_when_to_come_again() {
 }
 
 #[tokio::test]
+async fn health_tells_of_a_redis_that_is_there_and_takes_nothing() {
+    let gateway = Gateway::start(&[]).await;
+    let health = async || {
+        let health = gateway.get("/health", "*/*").await;
+        (health.status, health.body["checks"]["queue"].clone())
+    };
+    assert_eq!(health().await, (200, serde_json::Value::Null));
+    gateway.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert_eq!(gateway.github("push", &push(1)).await.status, 503);
+    assert_eq!(health().await, (503, "queue_full".into()));
+    gateway.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert_eq!(gateway.github("push", &push(1)).await.status, 202);
+    assert_eq!(health().await, (200, serde_json::Value::Null));
+    gateway.redis.cli(&["ACL", "SETUSER", "default", "-evalsha", "-eval"]);
+    assert_eq!(gateway.github("push", &push(2)).await.status, 503);
+    assert_eq!(health().await, (503, "queue_away".into()));
+}
+
+#[tokio::test]
 async fn with_a_spool_deliveries_wait_on_the_disk_and_go_on_in_their_order_once_each() {
     let folder = tempfile::tempdir().unwrap();
     let spool = folder.path().join("spool");

@@ -124,3 +124,19 @@ async fn it_speaks_tls_and_takes_a_renewed_certificate() {
     );
     assert_eq!(send(&second, 101).await, 202);
 }
+
+#[tokio::test]
+async fn what_holds_only_after_a_restart_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "first").unwrap();
+    let gateway = Gateway::start_in(folder, &[("REDIS_PASSWORD_FILE", &file.to_string_lossy())]).await;
+    std::fs::write(&file, "second").unwrap();
+    gateway.process.signal("HUP");
+    let told = r#"these have changed and hold after a restart settings="redis.password""#;
+    eventually("it says so", async || {
+        gateway.process.log().contains(told).then_some(())
+    })
+    .await;
+    assert!(!gateway.process.log().contains("second"));
+}
