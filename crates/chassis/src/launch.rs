@@ -2,7 +2,7 @@
 
 #[cfg(feature = "failpoints")]
 use crate::failpoints;
-use crate::{Findings, Life, Policy, Setting, Values, admin, config, http, telemetry};
+use crate::{Findings, Life, Policy, Setting, Values, admin, config, http, life::Configuration, telemetry};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -161,8 +161,12 @@ where
     let code = if matches.subcommand_matches("check").is_some() {
         runtime.block_on(examine(service, findings))
     } else {
-        let values = move || Values::gather(&matches, &settings, environment());
-        runtime.block_on(live(service, common, values, findings, |life| run(config, life)))
+        let configuration = Configuration {
+            at_start: values.fingerprints(&settings),
+            settings: settings.clone(),
+            gather: Box::new(move || Values::gather(&matches, &settings, environment())),
+        };
+        runtime.block_on(live(service, common, configuration, findings, |life| run(config, life)))
     };
     runtime.shutdown_background();
     ExitCode::from(code)
@@ -187,7 +191,7 @@ async fn examine(service: &Service, findings: impl Future<Output = Findings>) ->
 async fn live<F, L>(
     service: &Service,
     common: Common,
-    values: impl Fn() -> Values + Send + Sync + 'static,
+    configuration: Configuration,
     findings: L,
     run: impl FnOnce(Life) -> F,
 ) -> u8
@@ -198,7 +202,7 @@ where
     #[cfg(feature = "failpoints")]
     let _read = failpoints::read();
     let telemetry = telemetry::start(service.name, &common.telemetry);
-    let life = Life::new(common.grace, values);
+    let life = Life::new(common.grace, configuration);
     tracing::info!(service = service.name, version = env!("CARGO_PKG_VERSION"), "starting");
     life.spawn("check", Policy::BestEffort, {
         let stopping = life.stopping();

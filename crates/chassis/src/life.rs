@@ -1,6 +1,6 @@
 //! The life of a service: named tasks, readiness, and a stop that loses nothing.
 
-use crate::Values;
+use crate::{Setting, Values};
 use prometheus_client::registry::Registry;
 use std::{
     collections::BTreeMap,
@@ -34,13 +34,19 @@ struct Inner {
     grace: Duration,
     tasks: TaskTracker,
     broken: watch::Sender<Option<&'static str>>,
-    values: Rereading,
+    configuration: Configuration,
     health: Mutex<Health>,
     registry: Mutex<Registry>,
 }
 
-/// Gathers the configuration's values as they are now.
-struct Rereading(Box<dyn Fn() -> Values + Send + Sync>);
+/// Where the configuration comes from.
+pub(crate) struct Configuration {
+    /// Gathers its values as they are now.
+    pub(crate) gather: Box<dyn Fn() -> Values + Send + Sync>,
+    pub(crate) settings: Vec<Setting>,
+    /// What they were when they were used.
+    pub(crate) at_start: BTreeMap<&'static str, u64>,
+}
 
 #[derive(Debug, Default)]
 struct Health {
@@ -59,14 +65,14 @@ pub struct Latch {
 // === impl Life ===
 
 impl Life {
-    pub(crate) fn new(grace: Duration, values: impl Fn() -> Values + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(grace: Duration, configuration: Configuration) -> Self {
         Self {
             inner: Arc::new(Inner {
                 stop: CancellationToken::new(),
                 grace,
                 tasks: TaskTracker::new(),
                 broken: watch::Sender::new(None),
-                values: Rereading(Box::new(values)),
+                configuration,
                 health: Mutex::default(),
                 registry: Mutex::default(),
             }),
@@ -75,7 +81,19 @@ impl Life {
 
     /// The configuration's values as they are now, in flags, environment and files.
     pub fn values(&self) -> Values {
-        (self.inner.values.0)()
+        (self.inner.configuration.gather)()
+    }
+
+    /// Which settings are not what they were at the start, but for these.
+    pub(crate) fn changed_since_start(&self, values: &mut Values, but: &[Setting]) -> Vec<&'static str> {
+        let Configuration { settings, at_start, .. } = &self.inner.configuration;
+        let now = values.fingerprints(settings).into_iter();
+        let changed = now
+            .filter(|(name, now)| at_start.get(name) != Some(now))
+            .map(|(name, _)| name);
+        changed
+            .filter(|name| but.iter().all(|setting| setting.key != *name))
+            .collect()
     }
 
     /// Cancelled when the service must stop taking work.
@@ -188,9 +206,9 @@ impl Life {
     }
 }
 
-impl std::fmt::Debug for Rereading {
+impl std::fmt::Debug for Configuration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Rereading")
+        f.write_str("Configuration")
     }
 }
 

@@ -12,12 +12,13 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// Calls `apply` whenever `read` reads something else than before, until the service stops.
 ///
-/// What is wrong is logged once and changes nothing; so is what is `fixed` until the service is started again.
+/// What is wrong is logged once and changes nothing; so is whatever else than `changing` has changed, for it holds
+/// only after a restart.
 pub async fn reread<C: PartialEq + Send + 'static>(
     life: Life,
     mut current: C,
     read: fn(&mut Values) -> Option<C>,
-    fixed: &'static [&'static [Setting]],
+    changing: &'static [Setting],
     mut apply: impl FnMut(&C),
 ) {
     let stopping = life.stopping();
@@ -26,7 +27,7 @@ pub async fn reread<C: PartialEq + Send + 'static>(
         Err(error) => return tracing::error!(%error, "cannot listen for SIGHUP"),
     };
     let mut known = Vec::new();
-    let (at_start, mut told) = (life.values().texts(fixed), Vec::new());
+    let mut told = Vec::new();
     loop {
         let asked = tokio::select! {
             hangup = hangups.recv() => hangup.is_some(),
@@ -38,23 +39,23 @@ pub async fn reread<C: PartialEq + Send + 'static>(
         let reading = tokio::task::spawn_blocking(move || {
             let mut values = gather.values();
             let next = read(&mut values);
-            let errors = values.errors();
-            (next, errors, values.texts(fixed))
+            let waiting = gather.changed_since_start(&mut values, changing);
+            (next, values.errors(), waiting)
         });
-        let (next, errors, texts) = tokio::select! {
+        let (next, errors, waiting) = tokio::select! {
             Ok(read) = reading => read,
             () = stopping.cancelled() => return,
         };
-        let waiting: Vec<&str> = texts
-            .into_iter()
-            .filter(|(name, text)| at_start.get(name) != Some(text))
-            .map(|(name, _)| name)
-            .collect();
-        if waiting != told {
-            tracing::warn!(
-                settings = waiting.join(", "),
-                "these have changed and hold after a restart"
-            );
+        // Where something cannot be read, nothing is known of what has changed.
+        if errors.is_empty() && waiting != told {
+            if waiting.is_empty() {
+                tracing::info!("settings that had changed are as they were at the start");
+            } else {
+                tracing::warn!(
+                    settings = waiting.join(", "),
+                    "these have changed and hold after a restart"
+                );
+            }
             told = waiting;
         }
         match next {

@@ -146,7 +146,7 @@ impl WebhookDelivery {
 
     /// The same as [`Message::to_json`] for a delivery whose body has been written already: `begun` is
     /// [`Self::BEGINNING`] and the body, escaped as the inside of a JSON string (RFC 8259, section 7). A long body
-    /// is then neither copied nor looked at again. What `begun` says is not checked.
+    /// is then not looked at again, nor copied where `begun` has room for what follows it. What `begun` says is not checked.
     ///
     /// # Errors
     /// When this delivery has a body of its own.

@@ -120,10 +120,10 @@ impl Intake {
             correlation_id: &correlation_id,
         };
         let taken = tokio::time::timeout(DEADLINE, self.take(&delivery, request));
-        let answer = taken
-            .instrument(span.clone())
-            .await
-            .unwrap_or(Err(Rejection::QueueAway));
+        let answer = taken.instrument(span.clone()).await.unwrap_or_else(|_late| {
+            self.outlet.cannot_take(&Rejection::QueueAway);
+            Err(Rejection::QueueAway)
+        });
         let spent = begun.elapsed();
         let _entered = span.enter();
         match answer {
@@ -168,9 +168,6 @@ impl Intake {
             Reading::Ignored(reason) => return Ok(Answer::Ignored(reason)),
             Reading::Relevant(found) => found,
         };
-        if !rules.events.is_empty() && !rules.events.contains(&head.event) {
-            return Ok(Answer::Ignored(format!("events of type {} are not wanted", head.event)));
-        }
         let mistakes = rules.schemas.mistakes(provider, &head.event, &body.bytes);
         if !mistakes.is_empty() {
             return Err(Rejection::BadBody(mistakes));
@@ -256,6 +253,13 @@ impl Delivery<'_> {
         let mut known = secrets.of(self.provider, named.as_deref()).iter();
         if !known.any(|known| head.proof.is_by(known, body, clock::now_ms())) {
             return Err(Rejection::BadSignature);
+        }
+        let wanted = &self.rules.events;
+        if !wanted.is_empty() && !wanted.contains(&head.event) && head.event != provider::PING {
+            return Ok(Reading::Ignored(format!(
+                "events of type {} are not wanted",
+                head.event
+            )));
         }
         let body = str::from_utf8(body).map_err(|_invalid| Rejection::BadBody(vec!["body: not UTF-8".to_owned()]))?;
         let reading = provider::read(self.provider, &head.event, body).map_err(Rejection::BadBody)?;

@@ -21,22 +21,17 @@ mod secrets;
 mod spool;
 
 use arc_swap::ArcSwap;
-use bus::{Bus, ErrorKind};
-use chassis::{Failure, Findings, Life, Policy, Service, Setting, Values, http};
+use bus::{Bus, ErrorKind, Producer};
+use chassis::{Failure, Findings, Life, Policy, Service, Values, http};
+use contract::WebhookDelivery;
 use outlet::Outlet;
 use std::{sync::Arc, time::Duration};
-use tokio::{
-    sync::{Mutex, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 
 pub use config::Config;
 
 /// How often Redis is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(1);
-
-/// What holds until the gateway is started again.
-const FIXED: &[&[Setting]] = &[config::SETTINGS, bus::SETTINGS];
 
 /// The service, for [`chassis::launch`].
 pub const SERVICE: Service = Service {
@@ -64,13 +59,18 @@ pub async fn check(config: Config) -> Findings {
     }
     if let Some(spool) = &config.spool {
         findings.folder("spool", &spool.folder);
-        let aside = spool::put_aside(&spool.folder);
+        let aside = spool::count_refused(&spool.folder);
         if aside > 0 {
             let cure = "look at the files *.refused there; those renamed to *.json are sent after a restart";
             findings.doubtful("spool", format!("{aside} deliveries were put aside"), cure);
         }
     }
-    for event in config.rules.events().filter(|event| !provider::is_known(event)) {
+    for event in config
+        .rules
+        .events()
+        .into_iter()
+        .filter(|event| !provider::is_known(event))
+    {
         let cure = "write it as the forge does, such as push or Merge Request Hook";
         findings.doubtful(
             "events",
@@ -106,7 +106,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         life.spawn("spool", Policy::Essential, forwarding);
     }
     let outlet = Outlet::new(batch, spool, config.list.limits.message_bytes);
-    let watching = watch_redis(bus.clone(), life.clone(), outlet.clone());
+    let watching = watch_redis(bus.clone(), bus.producer(&config.list), life.clone(), outlet.clone());
     life.spawn("redis watch", Policy::Essential, watching);
 
     if rules.secrets.len() == 0 {
@@ -120,14 +120,16 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
             life.clone(),
             config.rules.clone(),
             rules::Text::read,
-            FIXED,
+            rules::SETTINGS,
             move |text| {
                 let (Ok(now), Ok(tls)) = (text.rules(), text.tls()) else {
                     return; // It was seen to be good when it was read.
                 };
                 rules.store(Arc::new(now));
-                if let (Some(certificate), Some(tls)) = (&certificate, tls) {
-                    certificate.send_replace(tls);
+                match (&certificate, tls) {
+                    (Some(certificate), Some(tls)) => drop(certificate.send_replace(tls)),
+                    (None, None) => {}
+                    (Some(_), None) | (None, Some(_)) => tracing::warn!("TLS begins or ends with a restart only"),
                 }
             },
         )
@@ -139,10 +141,8 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let shared = routes::Shared {
         intake,
         outlet,
-        list: bus.producer(&config.list),
         life: life.clone(),
         started: Instant::now(),
-        depth: Mutex::default(),
     };
     let routes = routes::routes(&config, shared);
     let limits = http::Limits {
@@ -159,7 +159,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
 
 /// Keeps the readiness true to Redis. An unfit Redis is as bad as none. With a spool the gateway is ready all the
 /// same: it can take deliveries.
-async fn watch_redis(bus: Bus, life: Life, outlet: Outlet) {
+async fn watch_redis(bus: Bus, list: Producer<WebhookDelivery>, life: Life, outlet: Outlet) {
     let (latch, stopping) = (life.latch("redis"), life.stopping());
     let mut fit = false;
     if outlet.has_spool() {
@@ -173,6 +173,7 @@ async fn watch_redis(bus: Bus, life: Life, outlet: Outlet) {
         };
         fit = checked.is_ok();
         outlet.redis_is(fit);
+        outlet.depth_is(if fit { list.depth().await.ok() } else { None });
         match checked {
             Ok(()) => latch.right(),
             Err(error) => {

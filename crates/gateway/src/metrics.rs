@@ -35,7 +35,7 @@ pub(crate) struct Totals {
 type Outcome = [(&'static str, &'static str); 1];
 
 const VALID: &[&str] = &["accepted", "duplicate", "ignored", "pong"];
-const FAILED: &[&str] = &["queue_full", "queue_away"];
+const FAILED: &[&str] = &["queue_busy", "queue_full", "queue_away"];
 
 // === impl Metrics ===
 

@@ -4,7 +4,8 @@ use crate::{
     reject::Rejection,
     spool::{Spool, SpoolError},
 };
-use bus::{Batch, Error, ErrorKind, Parcel, Sent};
+use arc_swap::ArcSwapOption;
+use bus::{Batch, Depth, Error, ErrorKind, Parcel, Sent};
 use contract::WebhookDelivery;
 use std::{
     sync::{
@@ -24,11 +25,13 @@ pub(crate) struct Outlet {
     longest: usize,
     /// Whether Redis answered when it was asked last.
     redis_is_there: Arc<AtomicBool>,
-    /// Since when deliveries cannot be taken, and why, as the last of them was told.
+    /// When a delivery could not be taken for want of the queue, and why, unless one was since.
     trouble: Arc<Mutex<Option<(Instant, &'static str)>>>,
+    /// How much waited when Redis was asked last.
+    depth: Arc<ArcSwapOption<Depth>>,
 }
 
-/// How long nobody is told of a delivery that could not be taken, if none has come since.
+/// How long such a delivery is remembered if none comes after it.
 const RECENT: Duration = Duration::from_secs(30);
 
 // === impl Outlet ===
@@ -41,6 +44,7 @@ impl Outlet {
             longest,
             redis_is_there: Arc::default(),
             trouble: Arc::default(),
+            depth: Arc::default(),
         }
     }
 
@@ -53,11 +57,24 @@ impl Outlet {
         self.redis_is_there.store(there, Ordering::Relaxed);
     }
 
+    pub(crate) fn redis_is_there(&self) -> bool {
+        self.redis_is_there.load(Ordering::Relaxed)
+    }
+
+    /// Remembers how much waits, if that is known.
+    pub(crate) fn depth_is(&self, depth: Option<Depth>) {
+        self.depth.store(depth.map(Arc::new));
+    }
+
+    pub(crate) fn depth(&self) -> Option<Arc<Depth>> {
+        self.depth.load_full()
+    }
+
     /// Whether deliveries wait on the disk, or would.
     pub(crate) fn is_degraded(&self) -> bool {
         self.spool
             .as_ref()
-            .is_some_and(|spool| !self.is_there() || spool.waiting().0 > 0)
+            .is_some_and(|spool| !self.redis_is_there() || spool.waiting().0 > 0)
     }
 
     /// Why the last delivery could not be taken, if that was lately.
@@ -69,12 +86,24 @@ impl Outlet {
     /// Sends a delivery on, or says why it could not be taken.
     pub(crate) async fn send(&self, parcel: Parcel) -> Result<Sent, Rejection> {
         let sent = self.try_send(parcel).await;
-        let trouble = match &sent {
-            Err(error) if !error.is_violation() => Some((Instant::now(), error.word())),
-            Ok(_) | Err(_) => None,
-        };
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        match &sent {
+            Ok(Sent::Queued) => self.is_in_trouble(None),
+            Ok(Sent::Duplicate(_)) => {} // Nothing had to be taken.
+            Err(rejection) => self.cannot_take(rejection),
+        }
         sent
+    }
+
+    /// Remembers that a delivery could not be taken, if that was for want of the queue.
+    pub(crate) fn cannot_take(&self, rejection: &Rejection) {
+        if matches!(rejection, Rejection::QueueFull | Rejection::QueueAway) {
+            self.is_in_trouble(Some(rejection.word()));
+        }
+    }
+
+    fn is_in_trouble(&self, why: Option<&'static str>) {
+        let trouble = why.map(|word| (Instant::now(), word));
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// Sends a delivery on. Behind others that wait on the disk it waits there too, so that it overtakes nobody.
@@ -82,9 +111,9 @@ impl Outlet {
         let Some(spool) = &self.spool else {
             return self.batch.send(parcel).await.map_err(|error| refused(&error));
         };
-        if self.is_there() && spool.waiting().0 == 0 {
+        if self.redis_is_there() && spool.waiting().0 == 0 {
             match self.batch.send(parcel.clone()).await {
-                Err(error) if is_away(&error) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Unauthorized) => {}
                 sent => return sent.map_err(|error| refused(&error)),
             }
         }
@@ -95,32 +124,22 @@ impl Outlet {
             tracing::error!(error = %chassis::chain(&error), "cannot spool a webhook");
             match error {
                 SpoolError::Full(_) => Rejection::QueueFull,
+                SpoolError::Twice => Rejection::QueueBusy,
                 SpoolError::Io(_) => Rejection::QueueAway,
             }
         })
     }
-
-    fn is_there(&self) -> bool {
-        self.redis_is_there.load(Ordering::Relaxed)
-    }
-}
-
-/// Whether a delivery may wait on the disk for what was in its way.
-const fn is_away(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Unreachable | ErrorKind::Unauthorized | ErrorKind::Busy(_)
-    )
 }
 
 fn refused(error: &Error) -> Rejection {
+    if matches!(error.kind(), ErrorKind::Busy(_)) {
+        return Rejection::QueueBusy; // One of thousands: it is counted, and told with the others.
+    }
     tracing::error!(error = %chassis::chain(error), "cannot queue a webhook");
     if let ErrorKind::TooLarge { limit, .. } = error.kind() {
         Rejection::TooLarge("message made of the body", *limit)
     } else if matches!(error.kind(), ErrorKind::Full(_) | ErrorKind::OutOfMemory) {
         Rejection::QueueFull
-    } else if matches!(error.kind(), ErrorKind::Busy(_)) {
-        Rejection::Busy
     } else {
         Rejection::QueueAway
     }

@@ -13,7 +13,7 @@ use crate::{
     reject::Rejection,
 };
 use axum::http::HeaderMap;
-use contract::{DeliveryId, Provider, Repository, SourceEvent, WebhookDelivery};
+use contract::{DeliveryId, ProjectName, Provider, Repository, SourceEvent, WebhookDelivery};
 
 /// What the headers of a delivery say. Nothing of it is signed, but for the proof.
 #[derive(Debug)]
@@ -83,6 +83,8 @@ struct Names {
     proof: &'static str,
 }
 
+/// GitHub's event for a hook that was just made.
+pub(crate) const PING: &str = "ping";
 /// Longest name of an event.
 const EVENT_BYTES: usize = 64;
 /// Longest ref, title, action, name; longer ones are cut, but for refs.
@@ -112,7 +114,7 @@ pub(crate) fn head(provider: Provider, headers: &HeaderMap) -> Result<Head, Reje
 ///
 /// The event's name comes from a header that is not signed, so the body must have its shape.
 pub(crate) fn read(provider: Provider, event: &str, body: &str) -> Result<Reading, Mistakes> {
-    if provider == Provider::Github && event == "ping" {
+    if provider == Provider::Github && event == PING {
         return Ok(Reading::Ping);
     }
     let dialect = dialect(provider);
@@ -160,7 +162,8 @@ pub(crate) fn wants_what_it_reads(provider: Provider, event: &str, body: &str) {
     );
 }
 
-/// Whom a body is about, by the fields from which its events are read: the repository, else the owner.
+/// Whom a body is about, by the fields from which its events are read: the repository, else the owner. It may come
+/// from anybody, so it is `None` unless it is the name of one.
 pub(crate) fn owner_or_repository(provider: Provider, body: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct OfGitlab {
@@ -186,14 +189,23 @@ pub(crate) fn owner_or_repository(provider: Provider, body: &[u8]) -> Option<Str
     match provider {
         Provider::Gitlab => {
             let named: OfGitlab = serde_json::from_slice(body).ok()?;
-            named.project?.path_with_namespace
+            repository_name(&named.project?.path_with_namespace?)
         }
         Provider::Github | Provider::Gitea | Provider::Forgejo | Provider::Bitbucket => {
             let named: OfOthers = serde_json::from_slice(body).ok()?;
-            let repository = named.repository.and_then(|repository| repository.full_name);
-            repository.or_else(|| named.organization?.login)
+            let Some(repository) = named.repository.and_then(|repository| repository.full_name) else {
+                return named
+                    .organization?
+                    .login
+                    .filter(|login| login.len() <= TEXT_BYTES && !login.contains('/'));
+            };
+            repository_name(&repository)
         }
     }
+}
+
+fn repository_name(text: &str) -> Option<String> {
+    text.parse::<ProjectName>().ok().map(String::from)
 }
 
 /// Reads the fields of a body.
@@ -321,7 +333,7 @@ fn one<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    /// Every field that is read, and others beside each.
+    /// Pushes and pull requests with every field that is read of them, and others beside each.
     const BODIES: &[(Provider, &str, &str)] = &[
         (
             Provider::Github,
@@ -369,6 +381,27 @@ mod tests {
             "destination": {"branch": {"name": "b"}, "commit": {"hash": "HASH"}}}}"#,
         ),
     ];
+
+    #[test]
+    fn only_the_name_of_a_repository_or_an_owner_chooses_a_secret() {
+        let named = |body: &str| owner_or_repository(Provider::Github, body.as_bytes());
+        let repository = |name: &str| named(&format!(r#"{{"repository": {{"full_name": "{name}"}}}}"#));
+        assert_eq!(repository("acme/shop").as_deref(), Some("acme/shop"));
+        assert_eq!(named(r#"{"organization": {"login": "acme"}}"#).as_deref(), Some("acme"));
+        for bad in [
+            "",
+            "acme",
+            "../x",
+            &"/".repeat(1 << 20),
+            &"a/".repeat(1 << 20),
+            &format!("o/{}", "x".repeat(300)),
+        ] {
+            assert_eq!(repository(bad), None, "{bad:.20}");
+        }
+        assert_eq!(named(r#"{"organization": {"login": "a/b"}}"#), None);
+        let gitlab = r#"{"project": {"path_with_namespace": "a//b"}}"#;
+        assert_eq!(owner_or_repository(Provider::Gitlab, gitlab.as_bytes()), None);
+    }
 
     #[test]
     fn what_is_wanted_of_a_body_is_all_that_is_read() {

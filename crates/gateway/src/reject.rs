@@ -35,6 +35,8 @@ pub(crate) enum Rejection {
     Unreadable,
     #[error("too much at once, come again")]
     Busy,
+    #[error("too many deliveries wait for the queue, come again")]
+    QueueBusy,
     #[error("the queue is full, come again")]
     QueueFull,
     #[error("the queue cannot be reached, come again")]
@@ -65,7 +67,9 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 impl Rejection {
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
-            Self::NotConfigured | Self::Busy | Self::QueueFull | Self::QueueAway => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotConfigured | Self::Busy | Self::QueueBusy | Self::QueueFull | Self::QueueAway => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge(..) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -92,6 +96,7 @@ impl Rejection {
             Self::TooSlow => "too_slow",
             Self::Unreadable => "unreadable",
             Self::Busy => "busy",
+            Self::QueueBusy => "queue_busy",
             Self::QueueFull => "queue_full",
             Self::QueueAway => "queue_away",
         }
@@ -101,7 +106,7 @@ impl Rejection {
     pub(crate) const fn is_violation(&self) -> bool {
         !matches!(
             self,
-            Self::NotConfigured | Self::Busy | Self::QueueFull | Self::QueueAway
+            Self::NotConfigured | Self::Busy | Self::QueueBusy | Self::QueueFull | Self::QueueAway
         )
     }
 

@@ -9,26 +9,20 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use bus::{Depth, Producer};
 use chassis::Life;
-use contract::{Provider, WebhookDelivery};
+use contract::Provider;
 use serde_json::json;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::{sync::Mutex, time::Instant};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::time::Instant;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 /// What every route may ask.
 pub(crate) struct Shared {
     pub(crate) intake: Arc<Intake>,
     pub(crate) outlet: Outlet,
-    pub(crate) list: Producer<WebhookDelivery>,
     pub(crate) life: Life,
     pub(crate) started: Instant,
-    pub(crate) depth: Mutex<Option<(Instant, Depth)>>,
 }
-
-/// How long a count of what waits is good enough: anybody may ask for it.
-const FRESH: Duration = Duration::from_secs(1);
 
 /// Every route of the public port.
 pub(crate) fn routes(config: &Config, shared: Shared) -> Router {
@@ -77,11 +71,7 @@ async fn health(State(shared): State<Arc<Shared>>) -> Response {
     };
     let totals = shared.intake.metrics.totals();
     let uptime = u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let redis = if wrong.contains_key("redis") || shared.outlet.is_degraded() {
-        "away"
-    } else {
-        "ok"
-    };
+    let redis = if shared.outlet.redis_is_there() { "ok" } else { "away" };
     let mut checks = BTreeMap::from([("redis", redis.to_owned())]);
     checks.extend(wrong);
     let body = json!({
@@ -105,14 +95,7 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respo
         return chassis::metrics_page(&shared.life);
     }
     let totals = shared.intake.metrics.totals();
-    let mut known = shared.depth.lock().await;
-    let depth = match &*known {
-        Some((at, depth)) if at.elapsed() < FRESH => depth,
-        _ => {
-            let depth = shared.list.depth().await.unwrap_or_default();
-            &known.insert((Instant::now(), depth)).1
-        }
-    };
+    let depth = shared.outlet.depth();
     Json(json!({
         "totalRequests": totals.all,
         "validRequests": totals.valid,
@@ -120,7 +103,7 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respo
         "processedEvents": totals.processed,
         "failedEvents": totals.failed,
         "averageProcessingTime": totals.average_ms,
-        "queueMetrics": depth.lanes,
+        "queueMetrics": depth.as_ref().map(|depth| &depth.lanes),
     }))
     .into_response()
 }

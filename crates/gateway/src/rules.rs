@@ -7,7 +7,13 @@ use crate::{
 };
 use chassis::{Secret, Setting, Values, tls};
 use contract::QueueType;
-use std::{collections::BTreeMap, fmt::Display, path::PathBuf, str::FromStr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+    path::PathBuf,
+    str::FromStr,
+    sync::Arc,
+};
 
 /// The rules as they are written, to be compared with what is written later.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,9 +203,10 @@ impl Text {
     }
 
     /// Every event that something is configured for.
-    pub(crate) fn events(&self) -> impl Iterator<Item = &String> {
-        let lanes = self.queues.keys().chain(self.copies.keys());
-        self.events.iter().chain(lanes)
+    pub(crate) fn events(&self) -> BTreeSet<&str> {
+        let named = self.events.iter().chain(self.queues.keys()).chain(self.copies.keys());
+        let schemas = self.schemas.keys().map(|name| schema::event_of(name));
+        named.map(String::as_str).chain(schemas).collect()
     }
 
     /// The certificate in a form that can be used; `None` where there is none.

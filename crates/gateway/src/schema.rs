@@ -41,6 +41,14 @@ pub(crate) fn read(folder: &Path) -> Result<Texts, String> {
     Ok(texts)
 }
 
+/// The event that a schema's name means.
+pub(crate) fn event_of(name: &str) -> &str {
+    match name.split_once('.') {
+        Some((forge, event)) if forge.parse::<Provider>().is_ok() => event,
+        _ => name,
+    }
+}
+
 // === impl Schemas ===
 
 impl Schemas {

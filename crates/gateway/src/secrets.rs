@@ -66,8 +66,7 @@ impl Secrets {
     }
 
     /// The secrets of a repository: its own, else those of the nearest group or owner above it, else the
-    /// provider's, else everybody's. Those that
-    /// are more general do not hold where there are others.
+    /// provider's, else everybody's. Those that are more general do not hold where there are others.
     pub(crate) fn of(&self, provider: Provider, repository: Option<&str>) -> &[Known] {
         let Some(own) = self.of.get(&provider) else {
             return &self.usual;

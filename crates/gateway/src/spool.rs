@@ -81,6 +81,8 @@ struct Written {
 pub(crate) enum SpoolError {
     #[error("the spool is full: {0} bytes are waiting")]
     Full(u64),
+    #[error("the same delivery is being written")]
+    Twice,
     #[error("the spool cannot be written")]
     Io(#[from] io::Error),
 }
@@ -110,7 +112,7 @@ impl Spool {
         lock.try_lock()
             .map_err(|_taken| io::Error::other("another gateway uses this folder"))?;
         let mut held = Held::default();
-        held.gauges.refused.set(put_aside(folder).into());
+        let mut unreadable = 0;
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
             let Some(n) = number(&path) else { continue };
@@ -120,12 +122,14 @@ impl Spool {
                 Some("json") => match read(&path) {
                     Ok(written) => held.add(n, &written, path.metadata()?.len(), true),
                     Err(error) => {
+                        unreadable += 1;
                         tracing::error!(%error, path = %path.display(), "a spooled delivery cannot be read; it stays there");
                     }
                 },
                 Some(_) | None => {}
             }
         }
+        held.gauges.refused.set((count_refused(folder) + unreadable).into());
         let shared = Shared {
             folder: folder.to_owned(),
             most,
@@ -185,7 +189,7 @@ impl Spool {
             match held.same(&written) {
                 Some(same) if same.written => return Ok(Sent::Duplicate("spooled".to_owned())),
                 // It may yet fail, and then nothing would be here.
-                Some(_) => return Err(SpoolError::Io(io::Error::other("the same delivery is being written"))),
+                Some(_) => return Err(SpoolError::Twice),
                 None => {}
             }
             if held.files.len() >= FILES || held.bytes.saturating_add(bytes) > self.shared.most {
@@ -269,10 +273,15 @@ impl Spool {
     fn put_aside(&self, n: u64, error: &dyn std::fmt::Display) {
         let path = self.path(n, REFUSED);
         tracing::error!(%error, path = %path.display(), "a spooled delivery cannot be forwarded; it is put aside");
-        if fs::rename(self.path(n, "json"), path).is_ok() {
-            self.held().gauges.refused.inc();
-        } // Else somebody has removed it.
+        match fs::rename(self.path(n, "json"), path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::error!(%error, "it stays where it is, and is tried again after a restart");
+            }
+            Ok(()) | Err(_) => {} // Somebody has removed it.
+        }
         self.forget(n);
+        let refused = count_refused(&self.shared.folder);
+        self.held().gauges.refused.set(refused.into());
     }
 
     fn is_written(&self, n: u64) {
@@ -376,7 +385,7 @@ fn read(path: &Path) -> io::Result<Written> {
 }
 
 /// How many deliveries of a folder were put aside.
-pub(crate) fn put_aside(folder: &Path) -> u32 {
+pub(crate) fn count_refused(folder: &Path) -> u32 {
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
     let refused = files.filter(|file| file.path().extension().is_some_and(|kind| kind == REFUSED));
     u32::try_from(refused.count()).unwrap_or(u32::MAX)
@@ -389,107 +398,4 @@ fn number(path: &Path) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parcel(id: &str, seal: &str) -> Parcel {
-        Parcel {
-            id: id.to_owned(),
-            payload: format!("payload of {id}").into(),
-            lane: "deployment".to_owned(),
-            once: Some((seal.to_owned(), Duration::from_mins(10))),
-            copy_to: None,
-        }
-    }
-
-    #[test]
-    fn what_was_written_is_there_after_a_restart_in_its_order_and_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::open(folder.path(), 1 << 20).unwrap();
-        for id in ["b", "a", "c"] {
-            assert_eq!(spool.write(parcel(id, id)).unwrap(), Sent::Queued);
-        }
-        for again in [parcel("a", "other"), parcel("other", "a")] {
-            assert_eq!(spool.write(again).unwrap(), Sent::Duplicate("spooled".into()));
-        }
-        assert!(Spool::open(folder.path(), 1).is_err(), "two gateways in one folder");
-        drop(spool);
-        fs::write(folder.path().join("00000000000000000009.part"), "half").unwrap();
-        let spool = Spool::open(folder.path(), 1 << 20).unwrap();
-        assert_eq!(spool.waiting().0, 3);
-        let in_order = std::iter::from_fn(|| {
-            let n = spool.oldest()?;
-            let parcel = read(&spool.path(n, "json")).unwrap().into_parcel();
-            spool.forget(n);
-            Some(parcel)
-        });
-        let in_order: Vec<_> = in_order.collect();
-        assert_eq!(in_order, [parcel("b", "b"), parcel("a", "a"), parcel("c", "c")]);
-        assert_eq!(spool.waiting(), (0, 0));
-    }
-
-    #[test]
-    fn a_full_spool_refuses_and_says_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::open(folder.path(), 150).unwrap();
-        spool.write(parcel("a", "a")).unwrap();
-        let error = spool.write(parcel("b", "b")).unwrap_err();
-        assert!(error.to_string().starts_with("the spool is full: "), "{error}");
-        spool.forget(0);
-        spool.write(parcel("b", "b")).unwrap();
-    }
-
-    #[tokio::test]
-    async fn the_same_bytes_are_another_delivery_once_their_time_has_passed() {
-        let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::open(folder.path(), 1 << 20).unwrap();
-        assert_eq!(spool.put(parcel("a", "seal")).await.unwrap(), Sent::Queued);
-        assert_eq!(
-            spool.put(parcel("b", "seal")).await.unwrap(),
-            Sent::Duplicate("spooled".to_owned())
-        );
-        let mut old = read(&spool.path(0, "json")).unwrap();
-        old.at -= 599_000;
-        assert_eq!(old.names()[0].1, Some(old.at + 600_000));
-        let left = old.into_parcel().once.unwrap().1;
-        assert!(left <= Duration::from_secs(1), "{left:?}");
-        let mut old = read(&spool.path(0, "json")).unwrap();
-        old.at -= 600_000;
-        spool
-            .held()
-            .known
-            .insert("seal seal".to_owned(), (0, Some(old.at + 600_000)));
-        assert_eq!(old.into_parcel().once, None);
-        assert_eq!(spool.put(parcel("b", "seal")).await.unwrap(), Sent::Queued);
-        assert_eq!(
-            spool.put(parcel("b", "other")).await.unwrap(),
-            Sent::Duplicate("spooled".to_owned()),
-            "by its id"
-        );
-    }
-
-    #[tokio::test]
-    async fn nothing_is_written_over_what_was_put_aside_or_cannot_be_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str| folder.path().join(name);
-        for name in ["00000000000000000007.refused", "00000000000000000004.json"] {
-            fs::write(file(name), "broken").unwrap();
-        }
-        for odd in ["5.json", "18446744073709551615.json", "notes.txt"] {
-            fs::write(file(odd), "somebody else's").unwrap();
-        }
-        fs::create_dir(file("00000000000000000009.part")).unwrap();
-        let spool = Spool::open(folder.path(), 1 << 20).unwrap();
-        assert_eq!(spool.waiting(), (0, 0));
-        assert_eq!(spool.put(parcel("a", "seal")).await.unwrap(), Sent::Queued);
-        assert!(file("00000000000000000008.json").exists());
-        assert_eq!(
-            fs::read_to_string(file("00000000000000000007.refused")).unwrap(),
-            "broken"
-        );
-        spool.put_aside(8, &"never fits");
-        let held = spool.held();
-        let gauges = [&held.gauges.waiting, &held.gauges.bytes, &held.gauges.refused];
-        assert_eq!(gauges.map(Gauge::get), [0, 0, 2]);
-    }
-}
+mod tests;

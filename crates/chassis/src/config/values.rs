@@ -2,7 +2,13 @@
 
 use super::{Setting, Wrong, file};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    path::Path,
+    str::FromStr,
+};
 
 /// Where the values come from, in order: flags, environment, file; then the defaults.
 #[derive(Debug, Default)]
@@ -133,10 +139,14 @@ impl Values {
         lines
     }
 
-    /// The texts of these settings by their names, for a comparison.
-    pub(crate) fn texts(&mut self, settings: &[&[Setting]]) -> BTreeMap<&'static str, Option<String>> {
-        let all = settings.iter().copied().flatten();
-        all.map(|setting| (setting.key, self.text(setting))).collect()
+    /// What tells these settings, by their names, from what they are at another time; secrets cannot be read from it.
+    pub(crate) fn fingerprints(&mut self, settings: &[Setting]) -> BTreeMap<&'static str, u64> {
+        let mut of = |setting: &Setting| {
+            let mut hasher = DefaultHasher::new();
+            self.text(setting).hash(&mut hasher);
+            (setting.key, hasher.finish())
+        };
+        settings.iter().map(&mut of).collect()
     }
 
     fn parse<T: FromStr<Err: fmt::Display>>(&mut self, setting: &Setting, text: &str) -> Option<T> {

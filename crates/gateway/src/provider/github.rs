@@ -292,6 +292,30 @@ mod tests {
     }
 
     #[test]
+    fn every_field_that_tells_an_event_from_others_is_wanted() {
+        let known = [
+            "pull_request_review",
+            "pull_request_review_comment",
+            "issue_comment",
+            "check_run",
+            "check_suite",
+            "status",
+            "create",
+            "delete",
+            "release",
+            "merge_group",
+            "installation",
+            "installation_repositories",
+        ];
+        for event in known {
+            let (required, foreign) = shape(event).unwrap();
+            for (name, _) in required.iter().chain(foreign) {
+                assert!(wanted(name.as_bytes()), "{event}: {name}");
+            }
+        }
+    }
+
+    #[test]
     fn a_push_without_a_head_commit_is_still_a_push() {
         let (zero, one) = (hash('0'), hash('1'));
         let body = format!(

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 use tokio::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io::{AsyncSeekExt as _, AsyncWriteExt as _},
     sync::Semaphore,
 };
@@ -56,7 +56,12 @@ impl Files {
         file.seek(SeekFrom::Start(at)).await?;
         file.write_all(text.as_bytes()).await?;
         file.flush().await?; // Only this tells whether the disk has taken it.
-        file.sync_data().await
+        file.sync_data().await?;
+        drop(file);
+        if at == 0 {
+            File::open(&self.folder).await?.sync_all().await?; // The disk has the name, too.
+        }
+        Ok(())
     }
 }
 
@@ -85,11 +90,12 @@ mod tests {
                 let mut most = 0;
                 while !done.load(Ordering::Relaxed) {
                     most = most.max(open(&folder));
+                    std::thread::yield_now();
                 }
                 most
             })
         };
-        let text = "x".repeat(1 << 20);
+        let text = "x".repeat(8 * 1_024);
         let ids: Vec<BuildId> = (0..200).map(|n| format!("b{n}").parse().unwrap()).collect();
         for written in join_all(ids.iter().map(|id| files.write(id, 0, &text))).await {
             written.unwrap();
