@@ -167,7 +167,25 @@ pub(crate) fn of_builds(ledger: &Ledger, builds: &HashMap<String, Vec<Value>>, w
         .count();
     once.expect(unknown == 0, || format!("{unknown} builds that nobody asked for"));
     let [answers, signed] = of_answers(&books, builds, &heard);
-    (vec![answers, once, right, effect, told, signed], apart)
+    let newest = of_shared_branches(&books, builds);
+    (vec![answers, once, right, effect, told, newest, signed], apart)
+}
+
+/// The newest build of a branch takes the place of others, and nothing takes its own.
+fn of_shared_branches(books: &Books, builds: &HashMap<String, Vec<Value>>) -> Check {
+    let mut newest: HashMap<String, &Value> = HashMap::new();
+    let shared = books.entries.iter().filter(|(_, entry)| entry.item.is_shared());
+    for build in shared.filter_map(|(commit, _)| builds.get(commit)?.first()) {
+        let known = newest.entry(text(&build["project"])).or_insert(build);
+        if known["id"].as_i64() < build["id"].as_i64() {
+            *known = build;
+        }
+    }
+    let mut check = Check::new("the newest build of a branch is superseded by none", newest.len());
+    for (project, build) in newest {
+        check.expect(build["status"] != "superseded", || format!("{project}: {build}"));
+    }
+    check
 }
 
 /// What gateway and prow answered, and what the receiver was sent.
@@ -480,6 +498,9 @@ fn is_right(entry: &Entry, natural: &str, build: &Value) -> bool {
                 return true; // Or it was faster, and ended by itself.
             }
         }
+    }
+    if entry.item.is_shared() && status == "superseded" {
+        return build["superseded_by"].as_i64() > build["id"].as_i64();
     }
     // Three failures of the infrastructure, or three dead workers, are an end too, and these runs make both.
     let attempts = build["attempts"].as_i64().unwrap_or_default();

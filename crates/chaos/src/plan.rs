@@ -196,6 +196,20 @@ impl Item {
         format!("https://rehearsal.invalid/{outcome}/{}/r.git", self.ms)
     }
 
+    /// Whether its branch is that of others of its project too, so that the newest takes the place of the older.
+    pub(crate) const fn is_shared(&self) -> bool {
+        let may_be = matches!(self.what, What::Good | What::Flaky | What::Failing);
+        may_be && self.cancel_after.is_none() && self.n.is_multiple_of(8)
+    }
+
+    pub(crate) fn git_ref(&self) -> String {
+        if self.is_shared() {
+            "refs/heads/shared".to_owned()
+        } else {
+            format!("refs/heads/b{}", self.n)
+        }
+    }
+
     /// The state its build must end in, unless it is cancelled; `None` when it leads to no build.
     pub(crate) const fn ends_as(&self) -> Option<&'static str> {
         match self.what {

@@ -162,7 +162,7 @@ impl Sender {
             Some(real) => (real.name.clone(), real.url.clone()),
             None => (format!("chaos/p{}", item.n % 20), item.source()),
         };
-        let mut body = push_body(&name, &url, &format!("refs/heads/b{}", item.n % 3), commit);
+        let mut body = push_body(&name, &url, &item.git_ref(), commit);
         if item.what == What::Deletion {
             let mut value: Value = serde_json::from_str(&body).unwrap();
             value["deleted"] = json!(true);

@@ -5,8 +5,9 @@ mod builds;
 mod logs;
 mod problem;
 mod queues;
+mod services;
 
-use crate::{archive::Archive, store::Store};
+use crate::{archive::Archive, dispatcher::Kick, store::Store};
 use axum::{
     Router,
     routing::{get, post},
@@ -27,18 +28,27 @@ struct Parts {
     canceller: Canceller,
     queues: Queues,
     token: AdminToken,
+    kick: Kick,
 }
 
 // === impl Shared ===
 
 impl Shared {
-    pub(crate) fn new(store: Store, archive: Archive, canceller: Canceller, queues: Queues, token: AdminToken) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        archive: Archive,
+        canceller: Canceller,
+        queues: Queues,
+        token: AdminToken,
+        kick: Kick,
+    ) -> Self {
         Self(Arc::new(Parts {
             store,
             archive,
             canceller,
             queues,
             token,
+            kick,
         }))
     }
 }
@@ -50,7 +60,14 @@ pub(crate) fn routes(shared: Shared) -> Router {
         .route("/v1/cicd/builds", get(builds::list))
         .route("/v1/cicd/builds/{id}", get(builds::show))
         .route("/v1/cicd/builds/{id}/cancel", post(builds::cancel))
+        .route("/v1/cicd/builds/{id}/retry", post(builds::retry))
+        .route("/v1/cicd/builds/{id}/approve", post(builds::approve))
         .route("/v1/cicd/builds/{id}/logs", get(logs::show))
+        .route("/v1/cicd/projects", get(services::projects).post(services::add_project))
+        .route("/v1/cicd/projects/{id}", get(services::project))
+        .route("/v1/cicd/services", get(services::services).post(services::add))
+        .route("/v1/cicd/services/{id}", get(services::show).put(services::change))
+        .route("/v1/cicd/services/{id}/builds", get(services::builds))
         .route("/v1/queues", get(queues::list))
         .route(
             "/v1/queues/{name}/dead",

@@ -18,8 +18,18 @@ pub struct Config {
     pub(crate) events: List<BuildEvent>,
     pub(crate) notifications: List<Notification>,
     pub(crate) cancel_channel: String,
+    pub(crate) unregistered: Unregistered,
     pub(crate) deadlines: Deadlines,
     pub(crate) reconcile_every: Duration,
+}
+
+/// What becomes of events of a repository that nobody has registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unregistered {
+    /// It becomes a project with one service.
+    Auto,
+    /// They lead to nothing.
+    Ignore,
 }
 
 /// How long a build may take.
@@ -59,6 +69,12 @@ const CANCEL: Setting = Setting::new("redis.cancel_channel_name", "Channel of ca
     .env(&["REDIS_CANCEL_CHANNEL_NAME"])
     .default(route::CANCEL);
 
+const UNREGISTERED: Setting = Setting::new(
+    "projects.unregistered",
+    "What becomes of events of a repository that nobody has registered: auto (a project with one service) or ignore",
+)
+.env(&["UNREGISTERED"])
+.default("auto");
 const RUNNING: Setting = Setting::new(
     "builds.timeout_seconds",
     "The longest a build may run unless its message says otherwise, as forgery has it; past it prow stops it",
@@ -88,6 +104,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     BUILDS,
     NOTIFICATIONS,
     CANCEL,
+    UNREGISTERED,
     RUNNING,
     WAITING,
     RECONCILE,
@@ -133,6 +150,7 @@ impl Config {
             .map_err(|error| values.refuse(&NOTIFICATIONS, error))
             .ok();
         let cancel_channel: String = values.get(&CANCEL)?;
+        let unregistered = values.get(&UNREGISTERED);
         let bus = Settings::read(values)?;
         let (running, waiting) = (values.get(&RUNNING), values.get(&WAITING));
         let every = values.get(&RECONCILE);
@@ -155,6 +173,7 @@ impl Config {
             bus,
             builds,
             cancel_channel,
+            unregistered: unregistered?,
             deadlines,
             reconcile_every: Duration::from_secs(every?),
         })
@@ -163,5 +182,19 @@ impl Config {
     /// An event that was not heard of for so long is lost. A dead prow that held it is found far sooner.
     pub(crate) fn lost_after(&self) -> Duration {
         self.reconcile_every * LOST_ROUNDS
+    }
+}
+
+// === impl Unregistered ===
+
+impl std::str::FromStr for Unregistered {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "ignore" => Ok(Self::Ignore),
+            _ => Err("expected auto or ignore"),
+        }
     }
 }

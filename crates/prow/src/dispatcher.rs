@@ -4,8 +4,8 @@ use crate::{
     Config,
     store::{Intent, Route, Store},
 };
-use bus::{Bus, Error, ErrorKind, Parcel, Producer};
-use contract::{BuildQueueMessage, Notification};
+use bus::{Bus, Canceller, Error, ErrorKind, Parcel, Producer, clock};
+use contract::{BuildEvent, BuildQueueMessage, CancelRequest, Failure, Happening, Message as _, Notification};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ pub(crate) struct Dispatcher {
     store: Store,
     builds: Producer<BuildQueueMessage>,
     notifications: Producer<Notification>,
+    canceller: Canceller,
     kick: Kick,
 }
 
@@ -46,6 +47,7 @@ impl Dispatcher {
             store: store.clone(),
             builds: bus.producer(&config.builds),
             notifications: bus.producer(&config.notifications),
+            canceller: bus.canceller(&config.builds, &config.cancel_channel),
             kick: Kick::default(),
         }
     }
@@ -79,7 +81,8 @@ impl Dispatcher {
     async fn round(&self) -> Result<usize, String> {
         let builds = self.batch(Route::Builds).await;
         let notifications = self.batch(Route::Notifications).await;
-        Ok(builds? + notifications?)
+        let cancels = self.batch(Route::Cancels).await;
+        Ok(builds? + notifications? + cancels?)
     }
 
     async fn batch(&self, route: Route) -> Result<usize, String> {
@@ -122,6 +125,7 @@ impl Dispatcher {
         let sent = match route {
             Route::Builds => self.builds.send_parcel(parcel).await,
             Route::Notifications => self.notifications.send_parcel(parcel).await,
+            Route::Cancels => return self.cancel(intent).await,
         };
         match sent {
             Ok(_) => Ok(()),
@@ -132,5 +136,27 @@ impl Dispatcher {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Stops a build, wherever it is. One that is not queued yet never will be.
+    async fn cancel(&self, intent: &Intent) -> Result<(), Error> {
+        let Ok(request) = serde_json::from_str::<CancelRequest>(&intent.payload) else {
+            tracing::error!(
+                message.id = intent.message_id,
+                "an intent to stop a build cannot be read"
+            );
+            return Ok(());
+        };
+        let terminal = request.outcome.terminal();
+        let failure = Failure::new(terminal.as_str(), request.reason.as_deref().unwrap_or_default());
+        let event = BuildEvent::new(
+            request.build_id.clone(),
+            0,
+            0,
+            clock::now(),
+            Happening::ended(terminal, failure),
+        );
+        let event = event.to_json().unwrap_or_default();
+        self.canceller.cancel(&request, &event).await.map(drop)
     }
 }

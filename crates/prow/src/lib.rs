@@ -9,6 +9,7 @@ mod metrics;
 mod notice;
 mod planner;
 mod reconciler;
+mod service;
 mod store;
 mod tracker;
 
@@ -93,7 +94,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
 
     let canceller = bus.canceller(&config.builds, &config.cancel_channel);
     let queues = api::Queues::new(&config, &bus);
-    let routes = api::routes(api::Shared::new(store, archive, canceller, queues, token));
+    let routes = api::routes(api::Shared::new(store, archive, canceller, queues, token, kick));
     chassis::http::serve("api", config.listen, routes, chassis::http::Limits::default(), &life).await?;
     life.ready();
     Ok(())

@@ -1,6 +1,6 @@
 //! What others are told about a build. Pure.
 
-use crate::store::Build;
+use crate::store::{Build, Error, Intent};
 use bus::clock;
 use contract::{BuildStatus, Correlation, Metadata, Notification, Resource, Terminal};
 use serde_json::{Value, json};
@@ -8,6 +8,14 @@ use uuid::Uuid;
 
 /// Namespace of notification ids: the same change is the same notification.
 const NOTICES: Uuid = Uuid::from_u128(0x6f72_6765_2d6e_5569_8c64_732d_7635_0001);
+
+/// What is told of a build that was just queued: it itself, and that it is.
+pub(crate) fn queued(build: &Build, traceparent: Option<&str>) -> Result<Vec<Intent>, Error> {
+    let notice = about(build, None, traceparent.map(ToOwned::to_owned));
+    let mut intents = vec![Intent::build(&build.message, &build.payload)];
+    intents.extend(notice.as_ref().map(Intent::notification).transpose()?);
+    Ok(intents)
+}
 
 /// The notification that `build` has just become what it is, if others care.
 pub(crate) fn about(build: &Build, before: Option<BuildStatus>, traceparent: Option<String>) -> Option<Notification> {

@@ -110,6 +110,14 @@ impl Reconciler {
         let silent = self.every * SILENT_ROUNDS;
         let silent = self.store.silent_builds(clock::now_ms() - millis(silent), BATCH).await;
         for build in silent.map_err(text)? {
+            if build.held.is_some() {
+                // Nobody but a person has it; it is not in Redis, and must not get there.
+                if let Some(reason) = overdue(&build, self.deadlines, clock::now_ms()) {
+                    self.stop(&build, reason).await?;
+                }
+                self.store.looked_after(build.id).await.map_err(text)?;
+                continue;
+            }
             let id = build.message.id.as_str();
             let ended = self.builds.repair(id, &build.payload).await.map_err(text)?;
             chassis::crash_point("prow.repaired");
@@ -174,6 +182,9 @@ impl Reconciler {
 fn overdue(build: &Build, deadlines: Deadlines, now: i64) -> Option<String> {
     let (since, within, what) = match build.status {
         BuildStatus::Ended(_) => return None,
+        BuildStatus::Queued if build.held.is_some() => {
+            (build.created_at, deadlines.waiting, "nobody approved it within")
+        }
         BuildStatus::Queued if build.attempt == 0 => (build.created_at, deadlines.waiting, "no worker took it within"),
         BuildStatus::Queued | BuildStatus::Building | BuildStatus::Retrying => {
             let asked = build.message.timeout_seconds;

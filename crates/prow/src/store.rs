@@ -2,6 +2,8 @@
 
 mod builds;
 mod outbox;
+mod plans;
+mod services;
 
 use chassis::Findings;
 use sqlx::{
@@ -13,6 +15,8 @@ use std::{path::Path, time::Duration};
 
 pub(crate) use builds::{Build, Page};
 pub(crate) use outbox::{Intent, Route};
+pub(crate) use plans::Approved;
+pub(crate) use services::Project;
 
 /// The database; cheap to clone.
 #[derive(Clone, Debug)]
@@ -35,6 +39,8 @@ pub(crate) enum Error {
     NotYet(&'static str),
     #[error("the database holds what cannot be read: {0}")]
     Corrupt(String),
+    #[error("there is one of this name already")]
+    Taken,
 }
 
 const READERS: u32 = 4;
@@ -113,6 +119,7 @@ fn migrations() -> Vec<Migration> {
     vec![
         step(1, "builds", include_str!("../migrations/1-builds.sql")),
         step(2, "sent", include_str!("../migrations/2-sent.sql")),
+        step(3, "services", include_str!("../migrations/3-services.sql")),
     ]
 }
 

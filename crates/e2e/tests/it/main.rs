@@ -20,6 +20,8 @@ mod life;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod planning;
+#[cfg(test)]
 mod queues;
 #[cfg(test)]
 mod reconciling;

@@ -1,14 +1,19 @@
 //! Builds: listed, shown, cancelled.
 
 use super::{Shared, problem::Problem};
-use crate::store::{Build, Page};
+use crate::{
+    notice, planner,
+    store::{Approved, Build, Page},
+};
 use axum::{
     Json,
     extract::{Path, Query, State},
     http::StatusCode,
 };
 use bus::{Cancelled, clock};
-use contract::{BuildEvent, BuildStatus, CancelOutcome, CancelRequest, Failure, Happening, Terminal, Timestamp};
+use contract::{
+    BuildEvent, BuildStatus, CancelOutcome, CancelRequest, Failure, Happening, Message as _, Terminal, Timestamp,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -23,16 +28,12 @@ pub(super) struct Listing {
 
 /// `GET /v1/cicd/builds?limit=&cursor=`: newest first; the cursor is the last id of a page.
 pub(super) async fn list(State(shared): State<Shared>, Query(listing): Query<Listing>) -> Result<Json<Value>, Problem> {
-    let limit = listing.limit.unwrap_or(USUAL_PAGE).clamp(1, LARGEST_PAGE);
-    let builds = shared
-        .0
-        .store
-        .builds(Page {
-            limit,
-            before: listing.cursor,
-        })
-        .await?;
-    Ok(Json(builds.iter().map(|build| shown(&shared, build)).collect()))
+    page(&shared, listing.page()).await
+}
+
+pub(super) async fn page(shared: &Shared, page: Page) -> Result<Json<Value>, Problem> {
+    let builds = shared.0.store.builds(page).await?;
+    Ok(Json(builds.iter().map(|build| shown(shared, build)).collect()))
 }
 
 /// `GET /v1/cicd/builds/:id`, by number or by name for ever.
@@ -63,6 +64,61 @@ pub(super) async fn cancel(
     }
 }
 
+/// `POST /v1/cicd/builds/:id/retry`: the same build again, under a name of its own.
+pub(super) async fn retry(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let ended = find(&shared, &id).await?;
+    if ended.status.terminal().is_none() {
+        return Err(Problem::Conflict(format!(
+            "it has not ended: the build is {}",
+            ended.status
+        )));
+    }
+    let store = &shared.0.store;
+    let first = ended.rerun_of.unwrap_or(ended.id);
+    let origin = store.build_by_number(first).await?.ok_or(Problem::NotFound)?;
+    let n = store.reruns(first).await? + 1;
+    let mut message = ended.message.clone();
+    message.id = planner::rerun_id(&origin.message.id, n);
+    message.created_at = Some(clock::now());
+    message.metadata_mut().triggered_by = Some("api".to_owned());
+    let payload = message
+        .to_json()
+        .map_err(|error| Problem::BadRequest(error.to_string()))?;
+    let mut build = Build::queued(message, payload);
+    (build.service, build.about, build.rerun_of) = (ended.service, ended.about, Some(first));
+    let intents = notice::queued(&build, None)?;
+    let again = store.add_build(build, &intents).await?;
+    shared.0.kick.now();
+    // Somebody else asked at the same moment: that is the repetition.
+    let again = again.ok_or_else(|| Problem::Conflict("it is being repeated already".to_owned()))?;
+    let body = json!({"build_id": again.id, "uid": again.message.id, "status": again.status.as_str()});
+    Ok((StatusCode::ACCEPTED, Json(body)))
+}
+
+/// `POST /v1/cicd/builds/:id/approve`: a build of a fork's commit may run.
+pub(super) async fn approve(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let build = find(&shared, &id).await?;
+    let mut approved = Build::queued(build.message.clone(), build.payload.clone());
+    approved.id = build.id;
+    let intents = notice::queued(&approved, None)?;
+    match shared.0.store.approve(&approved, &intents).await? {
+        Approved::Queued => {
+            shared.0.kick.now();
+            Ok((StatusCode::ACCEPTED, Json(json!({"status": "queued"}))))
+        }
+        Approved::TooLate if build.held.is_none() && build.status.terminal().is_none() => {
+            Err(Problem::Conflict("it waits for nobody's approval".to_owned()))
+        }
+        Approved::TooLate => Err(Problem::TooLate(build.status.to_string())),
+    }
+}
+
 pub(super) async fn find(shared: &Shared, id: &str) -> Result<Build, Problem> {
     let store = &shared.0.store;
     let by_number = match id.parse() {
@@ -85,6 +141,7 @@ fn shown(shared: &Shared, build: &Build) -> Value {
         "id": build.id,
         "project_id": build.project_id,
         "service_id": build.service_id,
+        "service": build.service,
         "git_url": message.source,
         "git_ref": git_ref.or_else(|| message.branch.as_ref().map(ToString::to_string)).unwrap_or_default(),
         "context_path": message.context_path.as_ref().map_or(".", |path| path.as_str()),
@@ -104,7 +161,22 @@ fn shown(shared: &Shared, build: &Build) -> Value {
         "progress": build.progress,
         "stages": build.stages,
         "reason": build.reason,
+        "superseded_by": build.superseded_by.filter(|_| build.status == BuildStatus::Ended(Terminal::Superseded)),
+        "rerun_of": build.rerun_of,
+        "waits_for_approval": build.held.is_some() && build.status.terminal().is_none(),
         "failure": build.failure,
         "correlation_id": message.correlation_id(),
     })
+}
+
+// === impl Listing ===
+
+impl Listing {
+    pub(super) fn page(&self) -> Page {
+        Page {
+            limit: self.limit.unwrap_or(USUAL_PAGE).clamp(1, LARGEST_PAGE),
+            before: self.cursor,
+            service: None,
+        }
+    }
 }

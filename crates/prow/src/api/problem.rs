@@ -17,6 +17,8 @@ pub(crate) enum Problem {
     NotFound,
     #[error("{0}")]
     BadRequest(String),
+    #[error("{0}")]
+    Unprocessable(String),
     #[error("it is too late: the build is {0}")]
     TooLate(String),
     #[error("{0}")]
@@ -35,6 +37,7 @@ impl IntoResponse for Problem {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLate(_) | Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Bus(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(_) | Self::Log(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -3,10 +3,12 @@
 use super::settle;
 use crate::{
     Config,
+    config::Unregistered,
     dispatcher::Kick,
     metrics::Metrics,
     notice,
-    planner::{self, Decision},
+    planner::{self, Planned},
+    service::{Concurrency, Service},
     store::{Build, Error, Intent, Store},
 };
 use bus::Slot;
@@ -21,9 +23,13 @@ pub(crate) struct Webhooks {
     store: Store,
     kick: Kick,
     metrics: Metrics,
+    unregistered: Unregistered,
     /// The longest message that the list of builds takes, in bytes.
     longest: usize,
 }
+
+/// A build, what becomes of older ones, and what others are told.
+type Prepared = (Build, Concurrency, Vec<Intent>);
 
 // === impl Webhooks ===
 
@@ -33,6 +39,7 @@ impl Webhooks {
             store: store.clone(),
             kick: kick.clone(),
             metrics: metrics.clone(),
+            unregistered: config.unregistered,
             longest: config.builds.limits.message_bytes,
         }
     }
@@ -55,38 +62,76 @@ impl Webhooks {
     async fn record(&self, webhook: &WebhookDelivery) -> Result<(), Error> {
         let incoming = webhook.metadata.traceparent.as_deref();
         let traceparent = trace::carry(&Span::current(), incoming);
-        match planner::plan(webhook) {
-            Decision::Ignore(reason) => {
-                tracing::info!(reason, "a webhook leads to no build");
-                self.metrics.webhook("ignored");
-                self.store.record(webhook, &reason, None).await.map(drop)
-            }
-            Decision::Build(mut message) => {
-                message.metadata_mut().traceparent.clone_from(&traceparent);
-                let payload = message.to_json().map_err(|error| Error::Corrupt(error.to_string()))?;
-                if payload.len() > self.longest {
-                    let reason = format!(
-                        "its build would be a message of {} bytes, which is too long",
-                        payload.len()
-                    );
+        let mut plan = planner::plan(webhook, &self.services(webhook).await?);
+        let mut builds = Vec::new();
+        for planned in plan.builds {
+            match self.prepare(planned, traceparent.as_deref())? {
+                Ok(build) => builds.push(build),
+                Err(reason) => {
                     tracing::error!(reason, "a webhook leads to no build");
-                    self.metrics.webhook("ignored");
-                    return self.store.record(webhook, &reason, None).await.map(drop);
+                    plan.result = reason;
                 }
-                let build = Build::queued(*message, payload);
-                let mut intents = vec![Intent::build(&build.message, &build.payload)];
-                if let Some(notice) = notice::about(&build, None, traceparent) {
-                    intents.push(Intent::notification(&notice)?);
-                }
-                let recorded = self.store.record(webhook, "build", Some((build, intents))).await?;
-                self.kick.now();
-                self.metrics
-                    .webhook(if recorded.is_some() { "build" } else { "duplicate" });
-                if let Some(build) = recorded {
-                    tracing::info!(build.id = %build.message.id, project = %build.message.project_name, "queued a build");
-                }
-                Ok(())
             }
         }
+        let wanted = builds.len();
+        let added = self
+            .store
+            .record(webhook, &plan.result, plan.ends.as_ref(), builds)
+            .await?;
+        self.kick.now();
+        self.metrics.webhook(match (wanted, added.as_slice()) {
+            (0, _) => "ignored",
+            (_, []) => "duplicate",
+            _ => "build",
+        });
+        if wanted == 0 {
+            tracing::info!(reason = plan.result, "a webhook leads to no build");
+        }
+        for build in added {
+            tracing::info!(build.id = %build.message.id, project = %build.message.project_name, service = build.service, held = build.held, "queued a build");
+        }
+        Ok(())
+    }
+
+    /// The services of the webhook's repository; where nobody has configured any, the usual one.
+    async fn services(&self, webhook: &WebhookDelivery) -> Result<Vec<Service>, Error> {
+        let Some(repository) = &webhook.repository else {
+            return Ok(Vec::new());
+        };
+        let services = self.store.services_of(repository.full_name.as_str()).await?;
+        Ok(if services.is_empty() && self.unregistered == Unregistered::Auto {
+            vec![Service::usual()]
+        } else {
+            services
+        })
+    }
+
+    /// A build with its intents, or why there can be none.
+    fn prepare(&self, planned: Planned, traceparent: Option<&str>) -> Result<Result<Prepared, String>, Error> {
+        let Planned {
+            service,
+            mut message,
+            about,
+            concurrency,
+            held,
+        } = planned;
+        message.metadata_mut().traceparent = traceparent.map(ToOwned::to_owned);
+        let payload = message.to_json().map_err(|error| Error::Corrupt(error.to_string()))?;
+        if payload.len() > self.longest {
+            let bytes = payload.len();
+            return Ok(Err(format!(
+                "{service}: its build would be a message of {bytes} bytes, which is too long"
+            )));
+        }
+        let mut build = Build::queued(*message, payload);
+        (build.service, build.about) = (service, Some(about));
+        let intents = if let Some(reason) = &held {
+            build.reason = Some(reason.clone());
+            Vec::new()
+        } else {
+            notice::queued(&build, traceparent)?
+        };
+        build.held = held;
+        Ok(Ok((build, concurrency, intents)))
     }
 }

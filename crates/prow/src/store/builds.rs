@@ -1,8 +1,9 @@
 //! Builds: one row each, changed only by folding events.
 
-use super::{Error, Intent, Store, outbox};
+use super::{Error, Intent, Store, outbox, services};
+use crate::service::USUAL;
 use bus::clock;
-use contract::{BuildQueueMessage, BuildStatus, Failure, Message, StageTime, WebhookDelivery};
+use contract::{BuildQueueMessage, BuildStatus, Failure, Message, StageTime};
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
 /// A build as prow knows it.
@@ -11,6 +12,16 @@ pub(crate) struct Build {
     pub(crate) id: i64,
     pub(crate) project_id: i64,
     pub(crate) service_id: i64,
+    /// Name of the service.
+    pub(crate) service: String,
+    /// A ref, or `pull/<number>`; unknown for builds that somebody else queued.
+    pub(crate) about: Option<String>,
+    /// Why it waits for somebody's approval, if it does.
+    pub(crate) held: Option<String>,
+    /// Number of the build that took its place.
+    pub(crate) superseded_by: Option<i64>,
+    /// Number of the build that it repeats, the first of them.
+    pub(crate) rerun_of: Option<i64>,
     pub(crate) message: BuildQueueMessage,
     pub(crate) payload: String,
     pub(crate) status: BuildStatus,
@@ -39,10 +50,19 @@ pub(crate) struct Page {
     pub(crate) limit: u32,
     /// Only builds older than this one.
     pub(crate) before: Option<i64>,
+    /// Only those of this service.
+    pub(crate) service: Option<i64>,
 }
 
-/// Everything is in one service per project, until services can be configured.
-const SERVICE: &str = "default";
+/// Every column, and the name of the service.
+macro_rules! select {
+    ($what:literal) => {
+        concat!(
+            "SELECT b.*, s.name AS service FROM builds b JOIN services s ON s.id = b.service_id ",
+            $what
+        )
+    };
+}
 
 // === impl Build ===
 
@@ -53,6 +73,11 @@ impl Build {
             id: 0,
             project_id: 0,
             service_id: 0,
+            service: USUAL.to_owned(),
+            about: None,
+            held: None,
+            superseded_by: None,
+            rerun_of: None,
             image_tag: format!(
                 "{}:{}",
                 message.image.as_ref().unwrap_or(&message.project_name),
@@ -88,6 +113,11 @@ impl Build {
             id: row.get("id"),
             project_id: row.get("project_id"),
             service_id: row.get("service_id"),
+            service: row.get("service"),
+            about: row.get("about"),
+            held: row.get("held"),
+            superseded_by: row.get("superseded_by"),
+            rerun_of: row.get("rerun_of"),
             message: BuildQueueMessage::from_bytes(payload.as_bytes()).map_err(|e| corrupt(&e))?,
             status: row
                 .get::<&str, _>("status")
@@ -120,39 +150,6 @@ impl Build {
 // === impl Store ===
 
 impl Store {
-    /// Records a webhook and, if it leads to one, its build with the intents: all or nothing.
-    ///
-    /// A delivery or a build that is known already changes nothing.
-    pub(crate) async fn record(
-        &self,
-        webhook: &WebhookDelivery,
-        result: &str,
-        build: Option<(Build, Vec<Intent>)>,
-    ) -> Result<Option<Build>, Error> {
-        let mut transaction = self.writer.begin().await?;
-        let uid = build.as_ref().map(|(build, _)| build.message.id.to_string());
-        sqlx::query(
-            "INSERT INTO webhooks (delivery, provider, event, action, repository, received_at, result, build_uid)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
-        )
-        .bind(webhook.id.as_str())
-        .bind(webhook.provider.as_str())
-        .bind(&webhook.event)
-        .bind(&webhook.action)
-        .bind(webhook.repository.as_ref().map(|r| r.full_name.as_str()))
-        .bind(webhook.received_at.as_millis())
-        .bind(result)
-        .bind(uid)
-        .execute(&mut *transaction)
-        .await?;
-        let inserted = match build {
-            Some((build, intents)) => insert(&mut transaction, build, &intents).await?,
-            None => None,
-        };
-        transaction.commit().await?;
-        Ok(inserted)
-    }
-
     /// Adds a build that somebody else queued; nothing changes when it is known.
     pub(crate) async fn adopt(&self, build: Build, intents: &[Intent]) -> Result<(), Error> {
         let mut transaction = self.writer.begin().await?;
@@ -203,7 +200,7 @@ impl Store {
 
     /// A build by its name for ever.
     pub(crate) async fn build(&self, uid: &str) -> Result<Option<Build>, Error> {
-        let row = sqlx::query("SELECT * FROM builds WHERE uid = $1")
+        let row = sqlx::query(select!("WHERE b.uid = $1"))
             .bind(uid)
             .fetch_optional(&self.readers)
             .await?;
@@ -212,7 +209,7 @@ impl Store {
 
     /// A build by its number.
     pub(crate) async fn build_by_number(&self, id: i64) -> Result<Option<Build>, Error> {
-        let row = sqlx::query("SELECT * FROM builds WHERE id = $1")
+        let row = sqlx::query(select!("WHERE b.id = $1"))
             .bind(id)
             .fetch_optional(&self.readers)
             .await?;
@@ -221,9 +218,14 @@ impl Store {
 
     /// Builds, newest first.
     pub(crate) async fn builds(&self, page: Page) -> Result<Vec<Build>, Error> {
-        let rows = sqlx::query("SELECT * FROM builds WHERE id < $1 ORDER BY id DESC LIMIT $2")
+        let query = match page.service {
+            Some(_) => select!("WHERE b.id < $1 AND b.service_id = $3 ORDER BY b.id DESC LIMIT $2"),
+            None => select!("WHERE b.id < $1 ORDER BY b.id DESC LIMIT $2"),
+        };
+        let rows = sqlx::query(query)
             .bind(page.before.unwrap_or(i64::MAX))
             .bind(page.limit)
+            .bind(page.service)
             .fetch_all(&self.readers)
             .await?;
         rows.iter().map(Build::from_row).collect()
@@ -231,11 +233,11 @@ impl Store {
 
     /// Builds that have not ended, were not heard of since, and are not about to be queued.
     pub(crate) async fn silent_builds(&self, since: i64, limit: u32) -> Result<Vec<Build>, Error> {
-        let rows = sqlx::query(
-            "SELECT * FROM builds b WHERE finished_at IS NULL AND updated_at < $1
+        let rows = sqlx::query(select!(
+            "WHERE finished_at IS NULL AND b.updated_at < $1
                  AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.message_id = b.uid AND o.sent_at IS NULL)
-             ORDER BY updated_at LIMIT $2",
-        )
+             ORDER BY b.updated_at LIMIT $2"
+        ))
         .bind(since)
         .bind(limit)
         .fetch_all(&self.readers)
@@ -255,7 +257,7 @@ impl Store {
 
     /// Builds that were started and whose log is not complete yet.
     pub(crate) async fn open_logs(&self) -> Result<Vec<Build>, Error> {
-        let rows = sqlx::query("SELECT * FROM builds WHERE log_done = 0 AND started_at IS NOT NULL ORDER BY id")
+        let rows = sqlx::query(select!("WHERE log_done = 0 AND started_at IS NOT NULL ORDER BY b.id"))
             .fetch_all(&self.readers)
             .await?;
         rows.iter().map(Build::from_row).collect()
@@ -274,14 +276,20 @@ impl Store {
     }
 }
 
-async fn insert(connection: &mut SqliteConnection, build: Build, intents: &[Intent]) -> Result<Option<Build>, Error> {
+/// Adds a build with its intents; `None` when it is known.
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    build: Build,
+    intents: &[Intent],
+) -> Result<Option<Build>, Error> {
     let name = build.message.project_name.as_str();
-    let project_id = find_or_add_project(connection, name).await?;
-    let service_id = find_or_add_service(connection, project_id).await?;
+    let project_id = services::find_or_add_project(connection, name).await?;
+    let service_id = services::find_or_add(connection, project_id, &build.service).await?;
     let id: Option<i64> = sqlx::query_scalar(
         "INSERT INTO builds (uid, project_id, service_id, message, status, reason, image_tag, correlation_id,
-             attempt, sequence, created_at, started_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $11) ON CONFLICT (uid) DO NOTHING RETURNING id",
+             attempt, sequence, created_at, started_at, updated_at, about, held, rerun_of)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $11, $13, $14, $15)
+         ON CONFLICT (uid) DO NOTHING RETURNING id",
     )
     .bind(build.message.id.as_str())
     .bind(project_id)
@@ -295,6 +303,9 @@ async fn insert(connection: &mut SqliteConnection, build: Build, intents: &[Inte
     .bind(i64::from(build.sequence))
     .bind(build.created_at)
     .bind(build.started_at)
+    .bind(&build.about)
+    .bind(&build.held)
+    .bind(build.rerun_of)
     .fetch_optional(&mut *connection)
     .await?;
     let Some(id) = id else { return Ok(None) };
@@ -309,29 +320,14 @@ async fn insert(connection: &mut SqliteConnection, build: Build, intents: &[Inte
     }))
 }
 
-async fn find_or_add_project(connection: &mut SqliteConnection, name: &str) -> Result<i64, Error> {
-    sqlx::query("INSERT INTO projects (name, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-        .bind(name)
-        .bind(clock::now_ms())
-        .execute(&mut *connection)
+/// The newest build of a service about something, but for this one.
+pub(super) async fn newest_about(connection: &mut SqliteConnection, build: &Build) -> Result<Option<Build>, Error> {
+    let query = select!("WHERE b.service_id = $1 AND b.about = $2 AND b.id < $3 ORDER BY b.id DESC LIMIT 1");
+    let row = sqlx::query(query)
+        .bind(build.service_id)
+        .bind(&build.about)
+        .bind(build.id)
+        .fetch_optional(connection)
         .await?;
-    Ok(sqlx::query_scalar("SELECT id FROM projects WHERE name = $1")
-        .bind(name)
-        .fetch_one(connection)
-        .await?)
-}
-
-async fn find_or_add_service(connection: &mut SqliteConnection, project_id: i64) -> Result<i64, Error> {
-    sqlx::query("INSERT INTO services (project_id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-        .bind(project_id)
-        .bind(SERVICE)
-        .bind(clock::now_ms())
-        .execute(&mut *connection)
-        .await?;
-    let query = "SELECT id FROM services WHERE project_id = $1 AND name = $2";
-    Ok(sqlx::query_scalar(query)
-        .bind(project_id)
-        .bind(SERVICE)
-        .fetch_one(connection)
-        .await?)
+    row.as_ref().map(Build::from_row).transpose()
 }

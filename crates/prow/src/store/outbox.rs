@@ -2,7 +2,7 @@
 
 use super::{Error, Store};
 use bus::clock;
-use contract::{BuildQueueMessage, Message, Notification, Priority};
+use contract::{BuildId, BuildQueueMessage, CancelOutcome, CancelRequest, Message, Notification, Priority};
 use sqlx::{Row as _, SqliteConnection};
 
 /// Where an intent goes.
@@ -10,6 +10,8 @@ use sqlx::{Row as _, SqliteConnection};
 pub(crate) enum Route {
     Builds,
     Notifications,
+    /// Builds to stop.
+    Cancels,
 }
 
 /// A message that must be sent.
@@ -36,6 +38,19 @@ impl Intent {
         }
     }
 
+    /// Ends a build that a newer one, or nobody any more, has a use for.
+    pub(crate) fn end(build: BuildId, reason: &str) -> Result<Self, Error> {
+        let message_id = build.to_string();
+        let request = CancelRequest::new(build, CancelOutcome::Superseded, reason);
+        Ok(Self {
+            id: 0,
+            route: Route::Cancels,
+            message_id,
+            priority: Priority::Normal,
+            payload: serde_json::to_string(&request).map_err(|error| Error::Corrupt(error.to_string()))?,
+        })
+    }
+
     pub(crate) fn notification(notification: &Notification) -> Result<Self, Error> {
         let payload = notification
             .to_json()
@@ -58,6 +73,7 @@ impl Route {
         match self {
             Self::Builds => "builds",
             Self::Notifications => "notifications",
+            Self::Cancels => "cancels",
         }
     }
 }

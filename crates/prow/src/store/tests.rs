@@ -1,7 +1,7 @@
 //! A row and its intents are one; what is known already changes nothing.
 
 use super::*;
-use crate::{notice, tracker};
+use crate::{notice, service::Concurrency, tracker};
 use contract::{
     BuildEvent, BuildQueueMessage, BuildStatus, BuildType, Happening, Message as _, Provider, SourceEvent, Strategy,
     Terminal, Timestamp, WebhookDelivery,
@@ -34,9 +34,15 @@ impl Lab {
             Intent::notification(&notice).unwrap(),
         ];
         self.store
-            .record(&webhook(delivery), "build", Some((build, intents)))
+            .record(
+                &webhook(delivery),
+                "build",
+                None,
+                vec![(build, Concurrency::Queue, intents)],
+            )
             .await
             .unwrap()
+            .pop()
     }
 }
 
@@ -82,6 +88,7 @@ async fn a_build_is_recorded_once_with_its_intents_however_often_it_comes() {
         .builds(Page {
             limit: 10,
             before: None,
+            service: None,
         })
         .await
         .unwrap();

@@ -1,0 +1,250 @@
+//! Which events become builds of which services, and which builds take each other's place.
+
+use e2e::{Forge, WEBHOOK_SECRET};
+use serde_json::{Value, json};
+use testkit::{Hook, eventually};
+
+/// A commit of nothing, told from others by one digit.
+fn commit(digit: char) -> String {
+    digit.to_string().repeat(40)
+}
+
+/// Tells gateway of a push.
+async fn push(forge: &Forge, git_ref: &str, before: char, after: char, changed: &[&str]) -> u16 {
+    let body = testkit::push_body("acme/shop", "https://github.com/acme/shop.git", git_ref, &commit(after));
+    let mut body: Value = serde_json::from_str(&body).unwrap();
+    body["before"] = commit(before).into();
+    body["deleted"] = (after == '0').into();
+    body["commits"] = json!([{"added": changed, "modified": [], "removed": []}]);
+    let hook = Hook::new("push", body.to_string(), WEBHOOK_SECRET);
+    hook.send(&forge.gateway_url()).await.0
+}
+
+async fn pull_request(forge: &Forge, action: &str, head: char, head_repository: &str) -> u16 {
+    let repository = json!({"full_name": "acme/shop", "clone_url": "https://github.com/acme/shop.git",
+        "default_branch": "main"});
+    let body = json!({
+        "action": action, "number": 7, "repository": repository, "sender": {"login": "octocat"},
+        "pull_request": {"number": 7, "title": "t", "state": "open", "draft": false,
+            "head": {"ref": "feature", "sha": commit(head), "repo": {"full_name": head_repository}},
+            "base": {"ref": "main", "sha": commit('b')}},
+    });
+    let hook = Hook::new("pull_request", body.to_string(), WEBHOOK_SECRET);
+    hook.send(&forge.gateway_url()).await.0
+}
+
+/// Waits until the builds are these, newest first: service, first digit of the commit, status.
+async fn builds_are(forge: &Forge, expected: &[&str]) -> Vec<Value> {
+    eventually(&expected.join(", "), async || {
+        let builds = forge.builds().await;
+        let line = |build: &Value| {
+            let text = |name: &str| build[name].as_str().unwrap_or_default().to_owned();
+            format!("{} {:.1} {}", text("service"), text("commit"), text("status"))
+        };
+        let lines: Vec<String> = builds.iter().map(line).collect();
+        (lines == expected).then_some(builds)
+    })
+    .await
+}
+
+fn waiting(forge: &Forge) -> String {
+    forge.redis.cli(&["LLEN", "forge:builds"])
+}
+
+#[tokio::test]
+async fn a_newer_push_takes_the_place_of_the_older_but_on_the_main_branch() {
+    let forge = Forge::start_with(0, &[]).await;
+    assert_eq!(push(&forge, "refs/heads/x", '0', '1', &[]).await, 202);
+    builds_are(&forge, &["default 1 queued"]).await;
+    assert_eq!(push(&forge, "refs/heads/x", '1', '2', &[]).await, 202);
+    let builds = builds_are(&forge, &["default 2 queued", "default 1 superseded"]).await;
+    let reason = format!(
+        "build {} of the newer commit 222222222222 takes its place",
+        builds[0]["id"]
+    );
+    assert_eq!(
+        (builds[1]["reason"].as_str().unwrap(), &builds[1]["superseded_by"]),
+        (&*reason, &builds[0]["id"])
+    );
+    assert!(forge.told("build.superseded").await.verified);
+
+    // A push that comes after the one that was made on top of it is old news, and so never runs.
+    push(&forge, "refs/heads/y", '5', '6', &[]).await;
+    builds_are(
+        &forge,
+        &["default 6 queued", "default 2 queued", "default 1 superseded"],
+    )
+    .await;
+    push(&forge, "refs/heads/y", '0', '5', &[]).await;
+    let builds = builds_are(
+        &forge,
+        &[
+            "default 5 superseded",
+            "default 6 queued",
+            "default 2 queued",
+            "default 1 superseded",
+        ],
+    )
+    .await;
+    assert_eq!(builds[0]["superseded_by"], builds[1]["id"]);
+    // A push back to an older commit is news.
+    push(&forge, "refs/heads/y", '6', '5', &[]).await;
+    builds_are(
+        &forge,
+        &[
+            "default 5 queued",
+            "default 5 superseded",
+            "default 6 superseded",
+            "default 2 queued",
+            "default 1 superseded",
+        ],
+    )
+    .await;
+
+    push(&forge, "refs/heads/y", '5', '0', &[]).await;
+    eventually("a deleted branch ends its builds", async || {
+        let builds = forge.builds().await;
+        (builds[0]["reason"] == "refs/heads/y was deleted").then_some(())
+    })
+    .await;
+    push(&forge, "refs/heads/main", '0', '7', &[]).await;
+    push(&forge, "refs/heads/main", '7', '8', &[]).await;
+    eventually("both of main wait", async || {
+        let builds = forge.builds().await;
+        (builds[0]["status"] == "queued" && builds[1]["status"] == "queued").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_build_of_a_fork_waits_for_approval_of_this_very_commit() {
+    let forge = Forge::start_with(0, &[]).await;
+    pull_request(&forge, "opened", '1', "evil/shop").await;
+    let builds = builds_are(&forge, &["default 1 queued"]).await;
+    let path = |build: &Value, what: &str| format!("/v1/cicd/builds/{}/{what}", build["id"]);
+    assert_eq!(builds[0]["reason"], "waits for approval: it comes from a fork");
+    assert_eq!(
+        (&builds[0]["waits_for_approval"], &*waiting(&forge)),
+        (&json!(true), "0")
+    );
+    let (status, answer) = forge.post(&path(&builds[0], "retry")).await;
+    assert_eq!(status, 409, "{answer}");
+
+    pull_request(&forge, "synchronize", '2', "evil/shop").await;
+    let builds = builds_are(&forge, &["default 2 queued", "default 1 superseded"]).await;
+    assert_eq!(forge.post(&path(&builds[1], "approve")).await.0, 409);
+    assert_eq!(forge.post(&path(&builds[0], "approve")).await.0, 202);
+    eventually("it is queued", async || (waiting(&forge) == "1").then_some(())).await;
+    let builds = builds_are(&forge, &["default 2 queued", "default 1 superseded"]).await;
+    assert_eq!(
+        (&builds[0]["waits_for_approval"], builds[0]["reason"].as_str()),
+        (&json!(false), Some("waits for a free worker"))
+    );
+    assert_eq!(forge.post(&path(&builds[0], "approve")).await.0, 409, "once is enough");
+
+    pull_request(&forge, "synchronize", '3', "evil/shop").await;
+    builds_are(
+        &forge,
+        &["default 3 queued", "default 2 superseded", "default 1 superseded"],
+    )
+    .await;
+    pull_request(&forge, "closed", '3', "evil/shop").await;
+    builds_are(
+        &forge,
+        &["default 3 superseded", "default 2 superseded", "default 1 superseded"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn services_are_configured_and_each_is_built_when_its_files_change() {
+    let forge = Forge::start_with(0, &[("UNREGISTERED", "ignore")]).await;
+    push(&forge, "refs/heads/main", '0', '1', &["api/x"]).await;
+    forge.is_quiet().await; // It was looked at, and led to nothing.
+    assert_eq!(forge.builds().await, Vec::<Value>::new());
+    let (status, project) = forge
+        .post_json("/v1/cicd/projects", &json!({"name": "acme/shop"}))
+        .await;
+    assert_eq!((status, &project["name"]), (201, &json!("acme/shop")));
+    assert_eq!(
+        forge
+            .post_json("/v1/cicd/projects", &json!({"name": "acme/shop"}))
+            .await
+            .0,
+        409
+    );
+    let service = |name: &str, recipe: Value| json!({"project_id": project["id"], "name": name, "recipe": recipe});
+    let add = async |body: Value| forge.post_json("/v1/cicd/services", &body).await;
+    for (body, expected) in [
+        (service("../x", json!({})), "name: expected"),
+        (service("api", json!({"dockerfle": "x"})), "unknown field `dockerfle`"),
+        (
+            service("api", json!({"timeout_seconds": 0})),
+            "recipe.timeout_seconds: expected 1 to 86400",
+        ),
+        (
+            json!({"project_id": 99, "name": "api"}),
+            "project_id: there is no such project",
+        ),
+    ] {
+        let (status, answer) = add(body).await;
+        assert_eq!(status, 422, "{answer}");
+        assert!(answer["error"].as_str().unwrap().contains(expected), "{answer}");
+    }
+    let (status, api) = add(service("api", json!({"paths": ["api/**"], "context_path": "api"}))).await;
+    assert_eq!((status, &api["recipe"]["paths"]), (201, &json!(["api/**"])));
+    assert_eq!(add(service("api", json!({}))).await.0, 409);
+    let (_, web) = add(service("web", json!({"paths": ["web/**"]}))).await;
+    push(&forge, "refs/heads/main", '1', '2', &["api/x", "README.md"]).await;
+    let builds = builds_are(&forge, &["api 2 queued"]).await;
+    assert_eq!(builds[0]["image_tag"], format!("acme/shop/api:{}", commit('2')));
+    assert_eq!(builds[0]["context_path"], "api");
+
+    let path = format!("/v1/cicd/services/{}", web["id"]);
+    let (status, changed) = forge.put_json(&path, &json!({"recipe": {"branches": ["main"]}})).await;
+    assert_eq!(
+        (status, changed["recipe"]["branches"].as_array().unwrap().len()),
+        (200, 1)
+    );
+    push(&forge, "refs/heads/main", '2', '3', &["api/x"]).await;
+    builds_are(&forge, &["web 3 queued", "api 3 queued", "api 2 queued"]).await;
+    let of_web = forge.get(&format!("{path}/builds")).await.unwrap();
+    assert_eq!(of_web.as_array().unwrap().len(), 1);
+    assert_eq!(
+        forge.get("/v1/cicd/services").await.unwrap().as_array().unwrap().len(),
+        2
+    );
+    assert!(forge.get("/v1/cicd/services/99").await.is_none());
+
+    let first = &builds[0];
+    assert_eq!(
+        forge.post(&format!("/v1/cicd/builds/{}/cancel", first["id"])).await.0,
+        202
+    );
+    builds_are(&forge, &["web 3 queued", "api 3 queued", "api 2 cancelled"]).await;
+    for n in 1..=2 {
+        let (status, again) = forge.post(&format!("/v1/cicd/builds/{}/retry", first["id"])).await;
+        assert_eq!(status, 202, "{again}");
+        let again = forge
+            .get(&format!("/v1/cicd/builds/{}", again["build_id"]))
+            .await
+            .unwrap();
+        assert_eq!(
+            (&again["rerun_of"], &again["commit"]),
+            (&first["id"], &first["commit"]),
+            "{n}"
+        );
+        assert_ne!(again["uid"], first["uid"]);
+    }
+    builds_are(
+        &forge,
+        &[
+            "api 2 queued",
+            "api 2 queued",
+            "web 3 queued",
+            "api 3 queued",
+            "api 2 cancelled",
+        ],
+    )
+    .await;
+}

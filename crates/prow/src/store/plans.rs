@@ -1,0 +1,188 @@
+//! What follows from a webhook, or from what somebody asked for: all of it or nothing.
+
+use super::{Build, Error, Intent, Route, Store, builds, outbox};
+use crate::{planner::Ending, service::Concurrency};
+use bus::clock;
+use contract::{BuildId, WebhookDelivery};
+use sqlx::{Row as _, SqliteConnection};
+
+/// What became of an approval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Approved {
+    /// It is queued now.
+    Queued,
+    /// It did not wait for one, or no longer.
+    TooLate,
+}
+
+/// Builds that a newer one makes pointless: not ended yet, and not superseded yet.
+const OLDER: &str = "SELECT id, uid FROM builds WHERE service_id = $1 AND about = $2 AND id < $3
+    AND finished_at IS NULL AND superseded_by IS NULL AND ($4 OR status = 'queued' AND attempt = 0)";
+
+// === impl Store ===
+
+impl Store {
+    /// Records a webhook with the builds that it leads to and ends. A delivery or a build that is known already
+    /// changes nothing. Returns the builds that are new.
+    pub(crate) async fn record(
+        &self,
+        webhook: &WebhookDelivery,
+        result: &str,
+        ends: Option<&Ending>,
+        builds: Vec<(Build, Concurrency, Vec<Intent>)>,
+    ) -> Result<Vec<Build>, Error> {
+        let mut transaction = self.writer.begin().await?;
+        let uids: Vec<&str> = builds.iter().map(|(build, ..)| build.message.id.as_str()).collect();
+        sqlx::query(
+            "INSERT INTO webhooks (delivery, provider, event, action, repository, received_at, result, build_uid)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+        )
+        .bind(webhook.id.as_str())
+        .bind(webhook.provider.as_str())
+        .bind(&webhook.event)
+        .bind(&webhook.action)
+        .bind(webhook.repository.as_ref().map(|r| r.full_name.as_str()))
+        .bind(webhook.received_at.as_millis())
+        .bind(result)
+        .bind((!uids.is_empty()).then(|| uids.join(",")))
+        .execute(&mut *transaction)
+        .await?;
+        let mut added = Vec::new();
+        for (build, concurrency, intents) in builds {
+            added.extend(add(&mut transaction, build, concurrency, &intents).await?);
+        }
+        if let (Some(ending), Some(repository)) = (ends, &webhook.repository) {
+            end_all(&mut transaction, repository.full_name.as_str(), ending).await?;
+        }
+        transaction.commit().await?;
+        Ok(added)
+    }
+
+    /// Adds a build that nobody pushed for.
+    pub(crate) async fn add_build(&self, build: Build, intents: &[Intent]) -> Result<Option<Build>, Error> {
+        let mut transaction = self.writer.begin().await?;
+        let added = builds::insert(&mut transaction, build, intents).await?;
+        transaction.commit().await?;
+        Ok(added)
+    }
+
+    /// How many builds repeat this one.
+    pub(crate) async fn reruns(&self, first: i64) -> Result<i64, Error> {
+        let query = "SELECT count(*) FROM builds WHERE rerun_of = $1";
+        Ok(sqlx::query_scalar(query).bind(first).fetch_one(&self.readers).await?)
+    }
+
+    /// Lets a build go on that waited for approval.
+    pub(crate) async fn approve(&self, build: &Build, intents: &[Intent]) -> Result<Approved, Error> {
+        let mut transaction = self.writer.begin().await?;
+        let changed = sqlx::query(
+            "UPDATE builds SET held = NULL, reason = $2, updated_at = $3, version = version + 1
+             WHERE id = $1 AND held IS NOT NULL AND finished_at IS NULL AND superseded_by IS NULL",
+        )
+        .bind(build.id)
+        .bind(&build.reason)
+        .bind(clock::now_ms())
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
+        if changed == 1 {
+            for intent in intents {
+                outbox::add(&mut transaction, intent).await?;
+            }
+        }
+        transaction.commit().await?;
+        Ok(if changed == 1 {
+            Approved::Queued
+        } else {
+            Approved::TooLate
+        })
+    }
+}
+
+/// Adds a build, and stops those whose place it takes. One that came late, behind a push that came after it, is
+/// itself what is stopped.
+async fn add(
+    connection: &mut SqliteConnection,
+    build: Build,
+    concurrency: Concurrency,
+    intents: &[Intent],
+) -> Result<Option<Build>, Error> {
+    let Some(build) = builds::insert(connection, build, &[]).await? else {
+        return Ok(None);
+    };
+    let before = builds::newest_about(connection, &build).await?;
+    let newer = before.filter(|before| concurrency != Concurrency::Queue && came_late(&build, before));
+    // What came late is told of, and never queued.
+    for intent in intents
+        .iter()
+        .filter(|intent| newer.is_none() || intent.route != Route::Builds)
+    {
+        outbox::add(connection, intent).await?;
+    }
+    if let Some(newer) = newer {
+        stop(connection, build.id, &build.message.id, &newer).await?;
+    } else if concurrency != Concurrency::Queue {
+        let running = concurrency == Concurrency::Supersede;
+        for (id, uid) in older(connection, &build, running).await? {
+            stop(connection, id, &uid, &build).await?;
+        }
+    }
+    Ok(Some(build))
+}
+
+/// Whether `build` is of the commit on which `newer` was pushed. A push back to that commit is not late: it says that
+/// it came after what `newer` builds.
+fn came_late(build: &Build, newer: &Build) -> bool {
+    let before = |build: &Build| build.message.webhook_data.as_ref().and_then(|data| data.before.clone());
+    let commit = |build: &Build| Some(build.message.commit_hash.to_string());
+    before(newer) == commit(build) && before(build) != commit(newer)
+}
+
+async fn older(connection: &mut SqliteConnection, build: &Build, running: bool) -> Result<Vec<(i64, BuildId)>, Error> {
+    let rows = sqlx::query(OLDER)
+        .bind(build.service_id)
+        .bind(&build.about)
+        .bind(build.id)
+        .bind(running)
+        .fetch_all(connection)
+        .await?;
+    let one = |row: &sqlx::sqlite::SqliteRow| {
+        let uid = row.get::<&str, _>("uid").parse();
+        Ok((
+            row.get("id"),
+            uid.map_err(|error: contract::InvalidBuildId| Error::Corrupt(error.to_string()))?,
+        ))
+    };
+    rows.iter().map(one).collect()
+}
+
+/// Ends every build of a project about something that is gone.
+async fn end_all(connection: &mut SqliteConnection, project: &str, ending: &Ending) -> Result<(), Error> {
+    let uids: Vec<String> = sqlx::query_scalar(
+        "SELECT uid FROM builds WHERE project_id = (SELECT id FROM projects WHERE name = $1) AND about = $2
+             AND finished_at IS NULL",
+    )
+    .bind(project)
+    .bind(&ending.about)
+    .fetch_all(&mut *connection)
+    .await?;
+    for uid in uids {
+        let id = uid
+            .parse()
+            .map_err(|error: contract::InvalidBuildId| Error::Corrupt(error.to_string()))?;
+        outbox::add(connection, &Intent::end(id, &ending.reason)?).await?;
+    }
+    Ok(())
+}
+
+/// Has a build stopped, because another takes its place.
+async fn stop(connection: &mut SqliteConnection, id: i64, uid: &BuildId, by: &Build) -> Result<(), Error> {
+    let commit = by.message.commit_hash.short();
+    let reason = format!("build {} of the newer commit {commit} takes its place", by.id);
+    sqlx::query("UPDATE builds SET superseded_by = $2 WHERE id = $1")
+        .bind(id)
+        .bind(by.id)
+        .execute(&mut *connection)
+        .await?;
+    outbox::add(connection, &Intent::end(uid.clone(), &reason)?).await
+}

@@ -1,0 +1,154 @@
+//! Projects, and what is built of them.
+
+use super::{Error, Store};
+use crate::service::{Recipe, Service};
+use bus::clock;
+use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+
+/// A repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Project {
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    pub(crate) created_at: i64,
+}
+
+// === impl Project ===
+
+impl Project {
+    fn from_row(row: &SqliteRow) -> Self {
+        Self {
+            id: row.get("id"),
+            name: row.get("name"),
+            created_at: row.get("created_at"),
+        }
+    }
+}
+
+// === impl Service ===
+
+impl Service {
+    fn from_row(row: &SqliteRow) -> Result<Self, Error> {
+        let recipe = serde_json::from_str(row.get("recipe")).map_err(|error| Error::Corrupt(error.to_string()))?;
+        Ok(Self {
+            id: row.get("id"),
+            project_id: row.get("project_id"),
+            name: row.get("name"),
+            recipe,
+            created_at: row.get("created_at"),
+        })
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    /// Projects by their names.
+    pub(crate) async fn projects(&self) -> Result<Vec<Project>, Error> {
+        let rows = sqlx::query("SELECT * FROM projects ORDER BY name")
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(rows.iter().map(Project::from_row).collect())
+    }
+
+    /// A project by its number.
+    pub(crate) async fn project(&self, id: i64) -> Result<Option<Project>, Error> {
+        let row = sqlx::query("SELECT * FROM projects WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.as_ref().map(Project::from_row))
+    }
+
+    /// Adds a project.
+    ///
+    /// # Errors
+    /// `Taken` when there is one of this name.
+    pub(crate) async fn add_project(&self, name: &str) -> Result<Project, Error> {
+        let row =
+            sqlx::query("INSERT INTO projects (name, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING *")
+                .bind(name)
+                .bind(clock::now_ms())
+                .fetch_optional(&self.writer)
+                .await?;
+        row.as_ref().map(Project::from_row).ok_or(Error::Taken)
+    }
+
+    /// The services of a project, by its name.
+    pub(crate) async fn services_of(&self, project: &str) -> Result<Vec<Service>, Error> {
+        let query = "SELECT s.* FROM services s JOIN projects p ON p.id = s.project_id WHERE p.name = $1 ORDER BY s.id";
+        let rows = sqlx::query(query).bind(project).fetch_all(&self.readers).await?;
+        rows.iter().map(Service::from_row).collect()
+    }
+
+    /// All services, or those of one project.
+    pub(crate) async fn services(&self, project: Option<i64>) -> Result<Vec<Service>, Error> {
+        let query = "SELECT * FROM services WHERE $1 IS NULL OR project_id = $1 ORDER BY id";
+        let rows = sqlx::query(query).bind(project).fetch_all(&self.readers).await?;
+        rows.iter().map(Service::from_row).collect()
+    }
+
+    /// A service by its number.
+    pub(crate) async fn service(&self, id: i64) -> Result<Option<Service>, Error> {
+        let row = sqlx::query("SELECT * FROM services WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?;
+        row.as_ref().map(Service::from_row).transpose()
+    }
+
+    /// Adds a service to a project.
+    ///
+    /// # Errors
+    /// `Taken` when the project has one of this name.
+    pub(crate) async fn add_service(&self, project: i64, name: &str, recipe: &Recipe) -> Result<Service, Error> {
+        let row = sqlx::query(
+            "INSERT INTO services (project_id, name, recipe, created_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT DO NOTHING RETURNING *",
+        )
+        .bind(project)
+        .bind(name)
+        .bind(recipe.to_json())
+        .bind(clock::now_ms())
+        .fetch_optional(&self.writer)
+        .await?;
+        row.as_ref().map(Service::from_row).ok_or(Error::Taken)?
+    }
+
+    /// Changes what a service is built of; builds that wait keep what they have.
+    pub(crate) async fn change_service(&self, id: i64, recipe: &Recipe) -> Result<Option<Service>, Error> {
+        let row = sqlx::query("UPDATE services SET recipe = $2 WHERE id = $1 RETURNING *")
+            .bind(id)
+            .bind(recipe.to_json())
+            .fetch_optional(&self.writer)
+            .await?;
+        row.as_ref().map(Service::from_row).transpose()
+    }
+}
+
+pub(super) async fn find_or_add_project(connection: &mut SqliteConnection, name: &str) -> Result<i64, Error> {
+    sqlx::query("INSERT INTO projects (name, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        .bind(name)
+        .bind(clock::now_ms())
+        .execute(&mut *connection)
+        .await?;
+    Ok(sqlx::query_scalar("SELECT id FROM projects WHERE name = $1")
+        .bind(name)
+        .fetch_one(connection)
+        .await?)
+}
+
+pub(super) async fn find_or_add(connection: &mut SqliteConnection, project_id: i64, name: &str) -> Result<i64, Error> {
+    sqlx::query("INSERT INTO services (project_id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+        .bind(project_id)
+        .bind(name)
+        .bind(clock::now_ms())
+        .execute(&mut *connection)
+        .await?;
+    let query = "SELECT id FROM services WHERE project_id = $1 AND name = $2";
+    Ok(sqlx::query_scalar(query)
+        .bind(project_id)
+        .bind(name)
+        .fetch_one(connection)
+        .await?)
+}
