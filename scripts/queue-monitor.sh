@@ -3,6 +3,7 @@
 #
 #   scripts/queue-monitor.sh [REDIS_URL] [--once]      default redis://127.0.0.1:6379
 set -euo pipefail
+case ${1:-} in -h|--help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit;; esac
 url=${1:-redis://127.0.0.1:6379}; [ "$url" != --once ] || { url=redis://127.0.0.1:6379; set -- "$url" --once; }
 redis() { redis-cli -u "$url" --no-auth-warning --raw "$@"; }
 [ "$(redis PING)" = PONG ] || { echo "no Redis answers at this URL" >&2; exit 1; }

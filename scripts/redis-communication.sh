@@ -5,6 +5,7 @@
 #
 # Works on a list of its own, which it removes; it touches nothing else.
 set -euo pipefail
+case ${1:-} in -h|--help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit;; esac
 cd "$(dirname "$0")/.."
 source scripts/lib/common.sh
 command -v redis-cli >/dev/null || die "redis-cli is missing; run scripts/setup.sh first"

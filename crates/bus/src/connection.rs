@@ -49,8 +49,7 @@ impl Settings {
     fn builder(&self, patience: Duration) -> Result<Builder, Error> {
         let wrong = |source| Error::redis(source, "configure", "redis url");
         let url = self.url.expose();
-        let url = url.replacen("unix://", "redis+unix://", usize::from(url.starts_with("unix://")));
-        let mut config = Config::from_url(&url).map_err(wrong)?;
+        let mut config = read(url).map_err(wrong)?;
         config.fail_fast = false;
         if url.starts_with("rediss") || url.starts_with("valkeys") {
             config.tls = Some(tls().into());
@@ -296,4 +295,17 @@ fn tls() -> TlsConnector {
         .with_root_certificates(roots)
         .with_no_client_auth();
     TlsConnector::from(config)
+}
+
+/// Reads a URL as fred does, and `unix://` as others write it.
+pub(crate) fn read(url: &str) -> Result<Config, fred::error::Error> {
+    let known = ["redis", "rediss", "valkey", "valkeys", "unix"];
+    let scheme = url.split("://").next().unwrap_or_default();
+    let base = scheme.split(['-', '+']).next().unwrap_or_default();
+    if !known.contains(&base) || !url.contains("://") {
+        let text = format!("{scheme}:// is none of them");
+        return Err(fred::error::Error::new(fred::error::ErrorKind::Config, text));
+    }
+    let url = url.replacen("unix://", "redis+unix://", usize::from(scheme == "unix"));
+    Config::from_url(&url)
 }

@@ -72,6 +72,10 @@ impl Settings {
     /// Reads the settings; a URL wins over its parts.
     pub fn read(values: &mut Values) -> Option<Self> {
         let url = url(values);
+        if let Some(Err(error)) = url.as_ref().map(|url| crate::connection::read(url.expose())) {
+            let text = "expected a redis://, rediss://, unix://, redis-sentinel:// or redis-cluster:// URL";
+            values.refuse(&URL, format_args!("{text} ({})", error.details()));
+        }
         let allow_eviction = values.get(&ALLOW_EVICTION);
         let lease = values.get(&LEASE);
         Some(Self {
@@ -117,6 +121,25 @@ fn encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_url_of_another_kind_is_none_of_redis() {
+        let good = [
+            "redis://h",
+            "rediss://h:1/2",
+            "unix:///s",
+            "redis-sentinel://h:1?sentinelServiceName=n",
+        ];
+        for url in good
+            .into_iter()
+            .chain(["redis-cluster://h:1", "rediss-cluster://h:1", "redis+unix:///s"])
+        {
+            assert!(crate::connection::read(url).is_ok(), "{url}");
+        }
+        for url in ["redi://h", "127.0.0.1:6379", "http://h", "redis:h", ""] {
+            assert!(crate::connection::read(url).is_err(), "{url}");
+        }
+    }
+
     #[test]
     fn a_password_is_encoded_into_the_url() {
         assert_eq!(super::encoded("p@ss/w:rd é"), "p%40ss%2Fw%3Ard%20%C3%A9");

@@ -72,8 +72,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// ```
 /// assert_eq!(chassis::http::address("0.0.0.0", 9100).unwrap().port(), 9100);
 /// assert_eq!(chassis::http::address(":8080", 9100).unwrap().port(), 8080);
+/// let error = chassis::http::address("99999", 9100).unwrap_err();
+/// assert_eq!(error.to_string(), "\"99999\" is no port: expected 0 to 65535");
 /// ```
 pub fn address(text: &str, default_port: u16) -> Result<SocketAddr, std::io::Error> {
+    let port = text.rsplit_once(':').map_or(text, |(_, port)| port);
+    if !text.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_err() {
+        return Err(std::io::Error::other(format!(
+            "{port:?} is no port: expected 0 to 65535"
+        )));
+    }
     let whole = match (text.strip_prefix(':'), text.parse::<u16>()) {
         (Some(port), _) => format!("0.0.0.0:{port}"),
         (None, Ok(port)) => format!("0.0.0.0:{port}"),
@@ -87,7 +95,8 @@ pub fn address(text: &str, default_port: u16) -> Result<SocketAddr, std::io::Err
         (None, Err(_)) => format!("{text}:{default_port}"),
     };
     whole
-        .to_socket_addrs()?
+        .to_socket_addrs()
+        .map_err(|error| std::io::Error::other(format!("{text:?} is no address, and no port: {error}")))?
         .next()
         .ok_or_else(|| std::io::Error::other("there is no such address"))
 }

@@ -127,10 +127,13 @@ where
     if let Some(path) = matches.get_one::<String>("probe") {
         let mut values = Values::gather(&matches, &settings, environment());
         let admin = admin_address(&mut values, service);
-        return if admin.is_some_and(|admin| probe(admin, path).is_ok()) {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
+        return match admin.map(|admin| (admin, probe(admin, path))) {
+            Some((_, Ok(()))) => ExitCode::SUCCESS,
+            Some((admin, Err(error))) => {
+                say(&mut std::io::stderr(), &format!("{admin}{path}: {error}\n"));
+                ExitCode::FAILURE
+            }
+            None => ExitCode::FAILURE,
         };
     }
     let mut values = Values::gather(&matches, &settings, environment());

@@ -23,7 +23,8 @@ words! {
 pub struct LogChunk {
     /// Which attempt at the build.
     pub attempt: u32,
-    /// Position among the chunks of this attempt, from 1.
+    /// Grows with each chunk of this attempt. Forgery begins with the time in milliseconds: Redis may lose, with the
+    /// power, that an attempt began, and then another begins under its number.
     pub n: u64,
     /// The lines.
     pub lines: Vec<LogLine>,

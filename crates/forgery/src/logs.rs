@@ -58,11 +58,14 @@ struct Sender {
 pub(crate) fn open(writer: LogWriter, attempt: u32) -> (Log, LogTask) {
     let (lines, receiver) = mpsc::channel(WAITING_LINES);
     let refused = Arc::new(AtomicU64::new(0));
+    // Redis may lose, with the power, that an attempt began; then another begins under its number, whose chunks must
+    // not be taken for those of the first, which may still come.
+    let begun = u64::try_from(bus::clock::now_ms()).unwrap_or_default();
     let sender = Sender {
         refused: Arc::clone(&refused),
         writer,
         attempt,
-        n: 0,
+        n: begun,
         waiting: VecDeque::new(),
         bytes: 0,
         cut: 0,

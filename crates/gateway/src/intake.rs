@@ -110,7 +110,14 @@ impl Intake {
         let peer = peer.map_or(NOBODY, SocketAddr::ip);
         let client = address::client(peer, request.headers(), &rules.proxies, rules.proxy_header);
         let correlation_id = correlation_id(request.headers());
-        let span = tracing::info_span!("webhook", correlation_id, %provider, event = tracing::field::Empty);
+        let span = tracing::info_span!(
+            "webhook",
+            correlation_id,
+            %provider,
+            event = tracing::field::Empty,
+            delivery.id = tracing::field::Empty,
+            repository = tracing::field::Empty,
+        );
         let incoming = request.headers().get("traceparent").and_then(|v| v.to_str().ok());
         chassis::trace::follow(&span, incoming);
         let delivery = Delivery {
@@ -161,7 +168,9 @@ impl Intake {
         let (parts, body) = request.into_parts();
         delivery.check(&parts.headers)?;
         let head = provider::head(provider, &parts.headers)?;
-        tracing::Span::current().record("event", &head.event);
+        let span = tracing::Span::current();
+        span.record("event", &head.event);
+        span.record("delivery.id", head.delivery.as_str());
         let body = self.bodies.read(&parts.headers, body).await?;
         let found = match delivery.prove_and_read(&head, &body)? {
             Reading::Ping => return Ok(Answer::Pong),
@@ -174,6 +183,7 @@ impl Intake {
         }
         let named = found.events.first().and_then(|event| event.repository.as_ref());
         if let Some(repository) = named {
+            span.record("repository", repository.full_name.as_str());
             let name = repository.full_name.as_str().to_ascii_lowercase(); // To forges it is the same.
             slow(self.by_repository.as_ref(), &name).await?;
         }

@@ -62,7 +62,12 @@ pub async fn check(config: Config) -> Findings {
         let aside = spool::count_refused(&spool.folder);
         if aside > 0 {
             let cure = "look at the files *.refused there; those renamed to *.json are sent after a restart";
-            findings.doubtful("spool", format!("{aside} deliveries were put aside"), cure);
+            findings.doubtful("spool", format!("put aside, for people to look at: {aside}"), cure);
+        }
+        let waiting = spool::count_waiting(&spool.folder);
+        if waiting > 0 {
+            let cure = "they are sent on when Redis is there and gateway runs";
+            findings.doubtful("spool", format!("deliveries that wait: {waiting}"), cure);
         }
     }
     for event in config
@@ -99,7 +104,8 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let spool = spool
         .map(|spool| spool::Spool::open(&spool.folder, spool.most))
         .transpose();
-    let spool = spool.map_err(|error| unusable("spool", &error))?;
+    let folder = config.spool.as_ref().map(|spool| spool.folder.display().to_string());
+    let spool = spool.map_err(|error| unusable(&format!("spool {}", folder.unwrap_or_default()), &error))?;
     if let Some(spool) = spool.clone() {
         spool.register(&life);
         let forwarding = spool.forward(batch.clone(), life.stopping());
@@ -171,6 +177,12 @@ async fn watch_redis(bus: Bus, list: Producer<WebhookDelivery>, life: Life, outl
             checked = check => checked,
             () = stopping.cancelled() => return,
         };
+        if checked.is_ok() != fit {
+            match &checked {
+                Ok(()) => tracing::info!("redis is there"),
+                Err(error) => tracing::warn!(error = %chassis::chain(error), "redis is away"),
+            }
+        }
         fit = checked.is_ok();
         outlet.redis_is(fit);
         outlet.depth_is(if fit { list.depth().await.ok() } else { None });

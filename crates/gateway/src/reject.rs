@@ -13,13 +13,17 @@ use serde::Serialize;
 pub(crate) enum Rejection {
     #[error("not configured: this endpoint has no secret")]
     NotConfigured,
+    #[error(
+        "there is nothing here; a hook's address is POST /webhook/ and github, gitlab, gitea, forgejo or bitbucket"
+    )]
+    NoRoute,
     #[error("this address may not send")]
     Forbidden,
     #[error("too many requests, come again in {} s", .0.after)]
     TooMany(TooMany),
     #[error("the {0} is larger than {1} bytes")]
     TooLarge(&'static str, usize),
-    #[error("the body must be application/json, and not compressed")]
+    #[error("the body must be application/json, and not compressed; GitHub sends forms unless its hook says otherwise")]
     NotJson,
     #[error("required headers are missing")]
     MissingHeaders(Vec<&'static str>),
@@ -70,6 +74,7 @@ impl Rejection {
             Self::NotConfigured | Self::Busy | Self::QueueBusy | Self::QueueFull | Self::QueueAway => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge(..) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -85,6 +90,7 @@ impl Rejection {
     pub(crate) const fn word(&self) -> &'static str {
         match self {
             Self::NotConfigured => "not_configured",
+            Self::NoRoute => "no_route",
             Self::Forbidden => "forbidden",
             Self::TooMany(_) => "too_many",
             Self::TooLarge(..) => "too_large",

@@ -1,6 +1,6 @@
 //! Method and path, and what answers there.
 
-use crate::{Config, config::Origin, intake::Intake, outlet::Outlet};
+use crate::{Config, config::Origin, intake::Intake, outlet::Outlet, reject::Rejection};
 use axum::{
     Json, Router,
     body::Body,
@@ -37,7 +37,9 @@ pub(crate) fn routes(config: &Config, shared: Shared) -> Router {
             .route(&format!("/webhook/{provider}"), take.clone())
             .route(&format!("/v1/webhooks/{provider}"), take);
     }
-    let routes = routes.with_state(Arc::new(shared));
+    let routes = routes
+        .fallback(async || Rejection::NoRoute.into_reply(""))
+        .with_state(Arc::new(shared));
     match cors(&config.origins) {
         Some(cors) => routes.layer(cors),
         None => routes,

@@ -10,8 +10,9 @@ use contract::WebhookDelivery;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -93,6 +94,8 @@ const FILES: usize = 100_000;
 const PAUSE: Duration = Duration::from_millis(500);
 /// A delivery of this name was never finished, and never answered.
 const UNFINISHED: &str = "part";
+/// One of this name waits.
+const WRITTEN: &str = "json";
 /// One of this name could not be forwarded.
 const REFUSED: &str = "refused";
 const LOCK: &str = "lock";
@@ -107,7 +110,7 @@ impl Spool {
     /// # Errors
     /// When it cannot be used, or another gateway uses it.
     pub(crate) fn open(folder: &Path, most: u64) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let lock = File::create(folder.join(LOCK))?;
         lock.try_lock()
             .map_err(|_taken| io::Error::other("another gateway uses this folder"))?;
@@ -119,7 +122,7 @@ impl Spool {
             held.next = held.next.max(n.saturating_add(1)); // Whatever is there, nothing is written over it.
             match path.extension().and_then(|kind| kind.to_str()) {
                 Some(UNFINISHED) => fs::remove_file(&path)?,
-                Some("json") => match read(&path) {
+                Some(WRITTEN) => match read(&path) {
                     Ok(written) => held.add(n, &written, path.metadata()?.len(), true),
                     Err(error) => {
                         unreadable += 1;
@@ -211,8 +214,14 @@ impl Spool {
     }
 
     fn write_file(&self, n: u64, text: &[u8]) -> io::Result<()> {
-        let (part, path) = (self.path(n, UNFINISHED), self.path(n, "json"));
-        let mut file = File::create(&part)?;
+        let (part, path) = (self.path(n, UNFINISHED), self.path(n, WRITTEN));
+        // Bodies tell of private repositories.
+        let mut file = File::options()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&part)?;
         let done = file
             .write_all(text)
             .and_then(|()| file.sync_all())
@@ -226,9 +235,22 @@ impl Spool {
         done
     }
 
+    /// Says in the log when it begins to fill, and when it is empty again.
+    fn tell(&self, told: &mut bool) {
+        let waits = self.waiting().0 > 0;
+        if waits && !*told {
+            tracing::warn!("deliveries wait in the spool");
+        } else if !waits && *told {
+            tracing::info!("the spool is empty again: what waited was sent on");
+        }
+        *told = waits;
+    }
+
     /// Forwards what waits, oldest first, until the service stops.
     pub(crate) async fn forward(self, batch: Batch<WebhookDelivery>, stopping: CancellationToken) {
+        let mut told = false;
         loop {
+            self.tell(&mut told);
             let Some(n) = self.oldest() else {
                 tokio::select! {
                     () = self.shared.news.notified() => continue,
@@ -236,11 +258,11 @@ impl Spool {
                 }
             };
             let unfinished = self.is_being_written(n);
-            let pause = match read(&self.path(n, "json")) {
+            let pause = match read(&self.path(n, WRITTEN)) {
                 Ok(written) => match batch.send(written.into_parcel()).await {
                     Ok(_) => {
                         chassis::crash_point("gateway.forwarded");
-                        fs::remove_file(self.path(n, "json")).ok(); // Sent again it is a duplicate.
+                        fs::remove_file(self.path(n, WRITTEN)).ok(); // Sent again it is a duplicate.
                         self.forget(n);
                         Duration::ZERO
                     }
@@ -273,7 +295,7 @@ impl Spool {
     fn put_aside(&self, n: u64, error: &dyn std::fmt::Display) {
         let path = self.path(n, REFUSED);
         tracing::error!(%error, path = %path.display(), "a spooled delivery cannot be forwarded; it is put aside");
-        match fs::rename(self.path(n, "json"), path) {
+        match fs::rename(self.path(n, WRITTEN), path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::error!(%error, "it stays where it is, and is tried again after a restart");
             }
@@ -386,9 +408,18 @@ fn read(path: &Path) -> io::Result<Written> {
 
 /// How many deliveries of a folder were put aside.
 pub(crate) fn count_refused(folder: &Path) -> u32 {
+    count(folder, REFUSED)
+}
+
+/// How many deliveries wait in a folder.
+pub(crate) fn count_waiting(folder: &Path) -> u32 {
+    count(folder, WRITTEN)
+}
+
+fn count(folder: &Path, kind: &str) -> u32 {
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
-    let refused = files.filter(|file| file.path().extension().is_some_and(|kind| kind == REFUSED));
-    u32::try_from(refused.count()).unwrap_or(u32::MAX)
+    let of_kind = files.filter(|file| file.path().extension().is_some_and(|own| own == kind));
+    u32::try_from(of_kind.count()).unwrap_or(u32::MAX)
 }
 
 /// The number of a file that the spool has written.

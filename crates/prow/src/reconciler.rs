@@ -113,10 +113,18 @@ impl Reconciler {
             if build.held.is_some() {
                 // Nobody but a person has it; it is not in Redis, and must not get there.
                 if let Some(reason) = overdue(&build, self.deadlines, clock::now_ms()) {
-                    self.stop(&build, reason).await?;
+                    self.stop(&build, CancelOutcome::TimedOut, reason).await?;
                 }
                 self.store.looked_after(build.id).await.map_err(text)?;
                 continue;
+            }
+            if let Some(by) = build.superseded_by {
+                // Redis may have forgotten that; queued again it would run.
+                let reason = format!("build {by} of a newer commit takes its place");
+                if self.stop(&build, CancelOutcome::Superseded, reason).await? {
+                    self.store.looked_after(build.id).await.map_err(text)?;
+                    continue;
+                } // Else it has ended, and only its last event is missing.
             }
             let id = build.message.id.as_str();
             let ended = self.builds.repair(id, &build.payload).await.map_err(text)?;
@@ -129,30 +137,37 @@ impl Reconciler {
                 continue;
             }
             if let Some(reason) = overdue(&build, self.deadlines, clock::now_ms()) {
-                self.stop(&build, reason).await?;
+                self.stop(&build, CancelOutcome::TimedOut, reason).await?;
             }
             self.store.looked_after(build.id).await.map_err(text)?;
         }
         Ok(())
     }
 
-    /// Ends a build that passed its deadline, by the one script that decides such things.
-    async fn stop(&self, build: &Build, reason: String) -> Result<(), String> {
+    /// Ends a build, by the one script that decides such things; false when it had ended before.
+    async fn stop(&self, build: &Build, outcome: CancelOutcome, reason: String) -> Result<bool, String> {
         let id = &build.message.id;
-        let event = Happening::ended(Terminal::TimedOut, Failure::new("timeout", &*reason));
+        let kind = if outcome == CancelOutcome::TimedOut {
+            "timeout"
+        } else {
+            outcome.as_str()
+        };
+        let event = Happening::ended(outcome.terminal(), Failure::new(kind, &*reason));
         let event = BuildEvent::new(id.clone(), 0, 0, clock::now(), event).to_json();
-        let request = CancelRequest::new(id.clone(), CancelOutcome::TimedOut, &*reason);
+        let request = CancelRequest::new(id.clone(), outcome, &*reason);
         let stopped = self
             .canceller
             .cancel(&request, &event.map_err(text)?)
             .await
             .map_err(text)?;
         match stopped {
-            Cancelled::Ended => tracing::warn!(build.id = %id, reason, "a build passed its deadline"),
-            Cancelled::Signalled => tracing::error!(build.id = %id, reason, "a worker does not end its build in time"),
-            Cancelled::TooLate(_) => {}
+            Cancelled::Ended => tracing::warn!(build.id = %id, %outcome, reason, "ended a build"),
+            Cancelled::Signalled => {
+                tracing::error!(build.id = %id, %outcome, reason, "a worker has not ended its build");
+            }
+            Cancelled::TooLate(_) => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The record says how it ended, but its last event never came.
@@ -245,6 +260,9 @@ mod tests {
         check(BuildStatus::Building, 1, Some(minutes(5)), Some(60), 5 + 1 + 15 + 10);
         check(BuildStatus::Retrying, 2, Some(0), None, 2 * 45 + 10);
         check(BuildStatus::Queued, 1, Some(0), None, 45 + 10);
+        (build.status, build.attempt, build.held) = (BuildStatus::Queued, 0, Some("a fork".to_owned()));
+        let why = overdue(&build, deadlines, minutes(60) + 1).unwrap();
+        assert_eq!(why, "nobody approved it within 3600 s");
         build.status = BuildStatus::Ended(Terminal::Lost);
         assert_eq!(overdue(&build, deadlines, i64::MAX), None);
     }

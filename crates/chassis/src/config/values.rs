@@ -21,11 +21,20 @@ pub struct Values {
 
 /// The command line of a service: one flag per setting.
 pub(crate) fn command(name: &'static str, about: &'static str, settings: &[Setting]) -> Command {
-    let help = |s: &Setting| match (s.env.first(), s.default) {
-        (Some(env), Some(default)) => format!("{} [env: {env}] [default: {default}]", s.about),
-        (Some(env), None) => format!("{} [env: {env}]", s.about),
-        (None, Some(default)) => format!("{} [default: {default}]", s.about),
-        (None, None) => s.about.to_owned(),
+    let help = |s: &Setting| {
+        let mut text = format!("{} [file: {}]", s.about, s.key);
+        for name in s.env {
+            let or_file = if s.secret {
+                format!(", {name}_FILE")
+            } else {
+                String::new()
+            };
+            text.extend([" [env: ", name, &or_file, "]"]);
+        }
+        if let Some(default) = s.default {
+            text.extend([" [default: ", default, "]"]);
+        }
+        text
     };
     let flags = settings.iter().map(|s| {
         Arg::new(s.key)
@@ -150,7 +159,14 @@ impl Values {
     }
 
     fn parse<T: FromStr<Err: fmt::Display>>(&mut self, setting: &Setting, text: &str) -> Option<T> {
-        text.parse().map_err(|error: T::Err| self.refuse(setting, error)).ok()
+        let refused = |error: T::Err| {
+            if setting.secret {
+                self.refuse(setting, error);
+            } else {
+                self.refuse(setting, format_args!("{text:?}: {error}"));
+            }
+        };
+        text.parse().map_err(refused).ok()
     }
 
     fn text(&mut self, setting: &Setting) -> Option<String> {
@@ -258,7 +274,7 @@ mod tests {
             values.errors(),
             [
                 "prot: there is no such setting; set only keys that --help lists",
-                "server.port: invalid digit found in string; set --server-port, or FORGE_PORT in the environment, \
+                "server.port: \"x\": invalid digit found in string; set --server-port, or FORGE_PORT in the environment, \
                  or PORT in the environment, or server.port in the configuration file",
                 "token: is required; set --token, or TOKEN or TOKEN_FILE in the environment, \
                  or token in the configuration file",
