@@ -9,5 +9,6 @@ ALTER TABLE builds ADD COLUMN superseded_by INTEGER REFERENCES builds (id);
 ALTER TABLE builds ADD COLUMN held TEXT;
 -- Which build it repeats, the first of them.
 ALTER TABLE builds ADD COLUMN rerun_of INTEGER REFERENCES builds (id);
-CREATE INDEX builds_about ON builds (service_id, about, id) WHERE finished_at IS NULL;
+CREATE INDEX builds_about ON builds (service_id, about, id);
+CREATE INDEX webhooks_received ON webhooks (received_at, delivery);
 CREATE INDEX builds_rerun ON builds (rerun_of) WHERE rerun_of IS NOT NULL;

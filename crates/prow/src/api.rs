@@ -2,6 +2,8 @@
 
 mod auth;
 mod builds;
+mod events;
+mod jobs;
 mod logs;
 mod problem;
 mod queues;
@@ -68,6 +70,10 @@ pub(crate) fn routes(shared: Shared) -> Router {
         .route("/v1/cicd/services", get(services::services).post(services::add))
         .route("/v1/cicd/services/{id}", get(services::show).put(services::change))
         .route("/v1/cicd/services/{id}/builds", get(services::builds))
+        .route("/v1/cicd/services/{id}/build", post(services::build))
+        .route("/v1/cicd/jobs/{id}", get(jobs::show))
+        .route("/v1/events", get(events::list))
+        .route("/v1/events/{id}", get(events::show))
         .route("/v1/queues", get(queues::list))
         .route(
             "/v1/queues/{name}/dead",

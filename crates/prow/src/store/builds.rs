@@ -216,6 +216,17 @@ impl Store {
         row.as_ref().map(Build::from_row).transpose()
     }
 
+    /// The newest build of a service, about this where it is given.
+    pub(crate) async fn newest_of_service(&self, service: i64, about: Option<String>) -> Result<Option<Build>, Error> {
+        let query = select!("WHERE b.service_id = $1 AND ($2 IS NULL OR b.about = $2) ORDER BY b.id DESC LIMIT 1");
+        let row = sqlx::query(query)
+            .bind(service)
+            .bind(about)
+            .fetch_optional(&self.readers)
+            .await?;
+        row.as_ref().map(Build::from_row).transpose()
+    }
+
     /// Builds, newest first.
     pub(crate) async fn builds(&self, page: Page) -> Result<Vec<Build>, Error> {
         let query = match page.service {

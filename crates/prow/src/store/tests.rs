@@ -163,3 +163,22 @@ async fn what_was_stored_is_there_after_a_restart() {
     let again = Store::open(lab.folder.path()).await.unwrap();
     assert_eq!(again.build("b").await.unwrap().unwrap().payload, build().payload);
 }
+
+#[tokio::test]
+async fn webhooks_are_listed_newest_first_page_by_page() {
+    let lab = Lab::new().await;
+    for n in 1..=5 {
+        let mut webhook = webhook(&format!("d{n}"));
+        webhook.received_at = Timestamp::from_millis(if n < 3 { 7 } else { n });
+        lab.store.record(&webhook, "why", None, Vec::new()).await.unwrap();
+    }
+    let mut listed = Vec::new();
+    let mut before = None;
+    loop {
+        let page = lab.store.told(before.as_ref(), None, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        before = Some(last.place());
+        listed.extend(page.into_iter().map(|told| told.delivery));
+    }
+    assert_eq!(listed, ["d2", "d1", "d5", "d4", "d3"]);
+}

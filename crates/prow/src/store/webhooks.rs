@@ -1,0 +1,88 @@
+//! What was told by forges, and what followed.
+
+use super::{Error, Store};
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+/// A webhook, and what it led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) delivery: String,
+    pub(crate) provider: String,
+    pub(crate) event: String,
+    pub(crate) action: Option<String>,
+    pub(crate) repository: Option<String>,
+    pub(crate) received_at: i64,
+    /// In a sentence.
+    pub(crate) result: String,
+    /// The builds that it led to, those that were there already included.
+    pub(crate) builds: Vec<String>,
+}
+
+/// A place in the list of webhooks, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) received_at: i64,
+    pub(crate) delivery: String,
+}
+
+// === impl Told ===
+
+impl Told {
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            received_at: self.received_at,
+            delivery: self.delivery.clone(),
+        }
+    }
+
+    fn from_row(row: &SqliteRow) -> Self {
+        let builds: Option<&str> = row.get("build_uid");
+        Self {
+            delivery: row.get("delivery"),
+            provider: row.get("provider"),
+            event: row.get("event"),
+            action: row.get("action"),
+            repository: row.get("repository"),
+            received_at: row.get("received_at"),
+            result: row.get("result"),
+            builds: builds
+                .into_iter()
+                .flat_map(|uids| uids.split(','))
+                .map(ToOwned::to_owned)
+                .collect(),
+        }
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    /// Webhooks, newest first, older than that place; of one repository, where it is named.
+    pub(crate) async fn told(
+        &self,
+        before: Option<&Place>,
+        repository: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Told>, Error> {
+        let rows = sqlx::query(
+            "SELECT * FROM webhooks WHERE (received_at, delivery) < ($1, $2) AND ($3 IS NULL OR repository = $3)
+             ORDER BY received_at DESC, delivery DESC LIMIT $4",
+        )
+        .bind(before.map_or(i64::MAX, |place| place.received_at))
+        .bind(before.map_or("", |place| place.delivery.as_str()))
+        .bind(repository)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(rows.iter().map(Told::from_row).collect())
+    }
+
+    /// A webhook by its delivery's id.
+    pub(crate) async fn told_by(&self, delivery: &str) -> Result<Option<Told>, Error> {
+        let row = sqlx::query("SELECT * FROM webhooks WHERE delivery = $1")
+            .bind(delivery)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.as_ref().map(Told::from_row))
+    }
+}
