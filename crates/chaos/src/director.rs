@@ -78,6 +78,7 @@ impl Director {
         if let Some(fault) = self.faults.get(self.struck).copied()
             && share
             && now >= self.next_at
+            && !(matches!(fault, Fault::RedisAway) && world.services.iter().any(|service| service.stopping))
         {
             self.struck += 1;
             println!("{:>7.1} s  {fault:?}", self.began.elapsed().as_secs_f64());
@@ -187,9 +188,11 @@ impl Director {
         }
     }
 
+    /// One that runs, and was not asked to stop: stopped longer than its grace, or without Redis for so long, it ends
+    /// with 75, as it says.
     fn one_of(&mut self, world: &World, name: &str) -> usize {
         let services = world.services.iter().enumerate();
-        let running = services.filter(|(_, s)| s.name == name && s.process.is_some() && !s.paused);
+        let running = services.filter(|(_, s)| s.name == name && s.process.is_some() && !s.paused && !s.stopping);
         let all: Vec<usize> = running.map(|(index, _)| index).collect();
         self.rng.choice(all).unwrap_or(1)
     }
