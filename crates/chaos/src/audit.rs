@@ -259,8 +259,10 @@ pub(crate) async fn of_parts(
             let whole = log
                 .split_once(&last)
                 .is_some_and(|(_, after)| after.matches(" built rehearsal/").count() == 1 && !after.contains(&last));
+            // That it began may be forgotten, too; its log knows.
+            let begun = log.split(' ').next().unwrap_or_default();
             let [from, to] = ["started_at", "finished_at"].map(|name| text(&build[name]));
-            if !whole && ledger.books().may_be_forgotten(&from, &to) {
+            if !whole && ledger.books().may_be_forgotten(begun.min(from.as_str()), &to) {
                 continue;
             }
             logs.expect(whole, || format!("{commit}, attempt {}:\n{log}", build["attempts"]));
