@@ -2,10 +2,11 @@
 
 use crate::{
     Config,
+    stop::stop,
     store::{Intent, Route, Store},
 };
-use bus::{Bus, Canceller, Error, ErrorKind, Parcel, Producer, clock};
-use contract::{BuildEvent, BuildQueueMessage, CancelRequest, Failure, Happening, Message as _, Notification};
+use bus::{Bus, Canceller, Error, ErrorKind, Parcel, Producer};
+use contract::{BuildQueueMessage, CancelRequest, Notification};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -147,16 +148,6 @@ impl Dispatcher {
             );
             return Ok(());
         };
-        let terminal = request.outcome.terminal();
-        let failure = Failure::new(terminal.as_str(), request.reason.as_deref().unwrap_or_default());
-        let event = BuildEvent::new(
-            request.build_id.clone(),
-            0,
-            0,
-            clock::now(),
-            Happening::ended(terminal, failure),
-        );
-        let event = event.to_json().unwrap_or_default();
-        self.canceller.cancel(&request, &event).await.map(drop)
+        stop(&self.canceller, &request).await.map(drop)
     }
 }

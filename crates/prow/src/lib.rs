@@ -10,6 +10,7 @@ mod notice;
 mod planner;
 mod reconciler;
 mod service;
+mod stop;
 mod store;
 mod tracker;
 

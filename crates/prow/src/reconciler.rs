@@ -7,13 +7,13 @@ use crate::{
     config::Deadlines,
     dispatcher::Kick,
     notice,
+    stop::stop,
     store::{Build, Intent, Store},
     tracker,
 };
 use bus::{Bus, Cancelled, Canceller, Producer, clock};
 use contract::{
-    BuildEvent, BuildQueueMessage, BuildStatus, CancelOutcome, CancelRequest, Failure, Happening, Message as _,
-    Terminal,
+    BuildEvent, BuildQueueMessage, BuildStatus, CancelOutcome, CancelRequest, Failure, Happening, Terminal,
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -147,19 +147,8 @@ impl Reconciler {
     /// Ends a build, by the one script that decides such things; false when it had ended before.
     async fn stop(&self, build: &Build, outcome: CancelOutcome, reason: String) -> Result<bool, String> {
         let id = &build.message.id;
-        let kind = if outcome == CancelOutcome::TimedOut {
-            "timeout"
-        } else {
-            outcome.as_str()
-        };
-        let event = Happening::ended(outcome.terminal(), Failure::new(kind, &*reason));
-        let event = BuildEvent::new(id.clone(), 0, 0, clock::now(), event).to_json();
         let request = CancelRequest::new(id.clone(), outcome, &*reason);
-        let stopped = self
-            .canceller
-            .cancel(&request, &event.map_err(text)?)
-            .await
-            .map_err(text)?;
+        let stopped = stop(&self.canceller, &request).await.map_err(text)?;
         match stopped {
             Cancelled::Ended => tracing::warn!(build.id = %id, %outcome, reason, "ended a build"),
             Cancelled::Signalled => {

@@ -3,6 +3,7 @@
 use super::{Shared, problem::Problem};
 use crate::{
     notice, planner,
+    stop::stop,
     store::{Approved, Build, Page},
 };
 use axum::{
@@ -11,9 +12,7 @@ use axum::{
     http::StatusCode,
 };
 use bus::{Cancelled, clock};
-use contract::{
-    BuildEvent, BuildStatus, CancelOutcome, CancelRequest, Failure, Happening, Message as _, Terminal, Timestamp,
-};
+use contract::{BuildStatus, CancelOutcome, CancelRequest, Message as _, Terminal, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -52,12 +51,8 @@ pub(super) async fn cancel(
         return Err(Problem::TooLate(state.to_string())); // Redis may have forgotten it, with the power or by age.
     }
     let reason = "cancelled through the API";
-    let failure = Failure::new("cancelled", reason);
-    let event = Happening::ended(Terminal::Cancelled, failure);
-    let event = BuildEvent::new(build.message.id.clone(), 0, 0, clock::now(), event);
-    let event = serde_json::to_string(&event).map_err(|error| Problem::BadRequest(error.to_string()))?;
     let request = CancelRequest::new(build.message.id.clone(), CancelOutcome::Cancelled, reason);
-    match shared.0.canceller.cancel(&request, &event).await? {
+    match stop(&shared.0.canceller, &request).await? {
         Cancelled::Ended => Ok((StatusCode::ACCEPTED, Json(json!({"status": "cancelled"})))),
         Cancelled::Signalled => Ok((StatusCode::ACCEPTED, Json(json!({"status": "cancelling"})))),
         Cancelled::TooLate(state) => Err(Problem::TooLate(state)),
