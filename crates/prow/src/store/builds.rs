@@ -190,9 +190,7 @@ impl Store {
         .await?
         .rows_affected();
         if changed == 1 {
-            for intent in intents {
-                outbox::add(&mut transaction, intent).await?;
-            }
+            outbox::add_all(&mut transaction, intents).await?;
         }
         transaction.commit().await?;
         Ok(changed == 1)
@@ -320,9 +318,7 @@ pub(super) async fn insert(
     .fetch_optional(&mut *connection)
     .await?;
     let Some(id) = id else { return Ok(None) };
-    for intent in intents {
-        outbox::add(connection, intent).await?;
-    }
+    outbox::add_all(connection, intents).await?;
     Ok(Some(Build {
         id,
         project_id,

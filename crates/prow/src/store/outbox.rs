@@ -133,6 +133,17 @@ impl Store {
     }
 }
 
+/// Writes intents within a transaction.
+pub(super) async fn add_all(
+    connection: &mut SqliteConnection,
+    intents: impl IntoIterator<Item = &Intent>,
+) -> Result<(), Error> {
+    for intent in intents {
+        add(connection, intent).await?;
+    }
+    Ok(())
+}
+
 /// Writes an intent within a transaction.
 pub(super) async fn add(connection: &mut SqliteConnection, intent: &Intent) -> Result<(), Error> {
     sqlx::query("INSERT INTO outbox (route, message_id, priority, payload, created_at) VALUES ($1, $2, $3, $4, $5)")

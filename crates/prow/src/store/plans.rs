@@ -86,9 +86,7 @@ impl Store {
         .await?
         .rows_affected();
         if changed == 1 {
-            for intent in intents {
-                outbox::add(&mut transaction, intent).await?;
-            }
+            outbox::add_all(&mut transaction, intents).await?;
         }
         transaction.commit().await?;
         Ok(if changed == 1 {
