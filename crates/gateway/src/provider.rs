@@ -208,6 +208,11 @@ fn repository_name(text: &str) -> Option<String> {
     text.parse::<ProjectName>().ok().map(String::from)
 }
 
+/// The word that goes with a forge's own.
+fn word_for(words: &[(&str, &'static str)], own: &str) -> Option<&'static str> {
+    words.iter().find(|(theirs, _)| *theirs == own).map(|(_, word)| *word)
+}
+
 /// Reads the fields of a body.
 fn parse<'a, T: serde::Deserialize<'a>>(fields: &'a [u8]) -> Result<T, Mistakes> {
     serde_json::from_slice(fields).map_err(|error| {

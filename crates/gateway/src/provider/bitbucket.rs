@@ -2,7 +2,7 @@
 //!
 //! Source: "Event payloads" and "Manage webhooks" in Atlassian's documentation.
 
-use super::{Dialect, Event, Found, Mistakes, NO_COMMIT, Names, TEXT_BYTES, cut, parse};
+use super::{Dialect, Event, Found, Mistakes, NO_COMMIT, Names, TEXT_BYTES, cut, parse, word_for};
 use contract::{PullRequest, Repository, SourceEvent};
 use serde::Deserialize;
 
@@ -119,10 +119,7 @@ fn is_known(event: &str) -> bool {
 
 /// GitHub's word for what happened to a pull request.
 fn word(event: &str) -> Option<&'static str> {
-    PULL_REQUESTS
-        .iter()
-        .find(|(own, _)| *own == event)
-        .map(|(_, word)| *word)
+    word_for(PULL_REQUESTS, event)
 }
 
 /// The names of all that is read of a body, wherever it is.

@@ -2,7 +2,7 @@
 //!
 //! Source: "Webhooks" in the documentation of Gitea and of Forgejo.
 
-use super::{Dialect, Found, Mistakes, Names, github, parse};
+use super::{Dialect, Found, Mistakes, Names, github, parse, word_for};
 
 pub(super) const DIALECT: Dialect = Dialect {
     is_known,
@@ -40,10 +40,10 @@ fn read(event: &str, fields: &[u8]) -> Result<Found, Mistakes> {
     let mut body: github::Body = parse(fields)?;
     if event == "pull_request" {
         let action = body.action.as_deref().unwrap_or_default();
-        let Some((_, word)) = PULL_REQUEST_ACTIONS.iter().find(|(own, _)| *own == action) else {
+        let Some(word) = word_for(PULL_REQUEST_ACTIONS, action) else {
             return Ok(Found::Nothing(format!("pull_request action {action} is not used")));
         };
-        body.action = Some((*word).to_owned());
+        body.action = Some(word.to_owned());
     }
     body.into_event(event)
 }

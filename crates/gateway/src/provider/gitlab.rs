@@ -2,7 +2,7 @@
 //!
 //! Source: "Webhooks" and "Webhook events" in GitLab's documentation.
 
-use super::{Dialect, EVENT_BYTES, Event, Found, Head, Mistakes, TEXT_BYTES, cut, is_hash, one, parse};
+use super::{Dialect, EVENT_BYTES, Event, Found, Head, Mistakes, TEXT_BYTES, cut, is_hash, one, parse, word_for};
 use crate::{proof::Proof, reject::Rejection};
 use axum::http::HeaderMap;
 use contract::{PullRequest, SourceEvent};
@@ -113,10 +113,7 @@ fn is_known(event: &str) -> bool {
 }
 
 fn kind(event: &str) -> Option<&'static str> {
-    EVENTS
-        .iter()
-        .find(|(header, _)| *header == event)
-        .map(|(_, kind)| *kind)
+    word_for(EVENTS, event)
 }
 
 /// The names of all that is read of a body, wherever it is.
