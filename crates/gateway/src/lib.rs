@@ -100,12 +100,11 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
 
     let (batch, carrying) = bus.batch(&config.list);
     life.spawn("batch", Policy::Essential, carrying);
-    let spool = config.spool.as_ref();
-    let spool = spool
-        .map(|spool| spool::Spool::open(&spool.folder, spool.most))
-        .transpose();
-    let folder = config.spool.as_ref().map(|spool| spool.folder.display().to_string());
-    let spool = spool.map_err(|error| unusable(&format!("spool {}", folder.unwrap_or_default()), &error))?;
+    let open = |spool: &config::Spool| {
+        let failed = |error| unusable(&format!("spool {}", spool.folder.display()), &error);
+        spool::Spool::open(&spool.folder, spool.most).map_err(failed)
+    };
+    let spool = config.spool.as_ref().map(open).transpose()?;
     if let Some(spool) = spool.clone() {
         spool.register(&life);
         let forwarding = spool.forward(batch.clone(), life.stopping());
