@@ -10,7 +10,8 @@ pub const WEBHOOK_SECRET: &str = "webhook-s3cret";
 /// The secret of outbound webhooks.
 pub const SINK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const GIT_TOKEN: &str = "git-t0ken";
-const API_TOKEN: &str = "an-admin-token-for-tests";
+/// The administrator's token.
+pub const API_TOKEN: &str = "an-admin-token-for-tests";
 
 /// A Dockerfile that builds in a moment.
 pub const QUICK: &str = "FROM busybox\nRUN echo hello from the build\nCOPY . /app\n";

@@ -11,5 +11,5 @@
 mod forge;
 mod gateway;
 
-pub use forge::{Forge, PATIENCE, QUICK, SINK_SECRET, WEBHOOK_SECRET};
+pub use forge::{API_TOKEN, Forge, PATIENCE, QUICK, SINK_SECRET, WEBHOOK_SECRET};
 pub use gateway::{Answer, Gateway, push, push_to};

@@ -1,5 +1,6 @@
 //! What can be configured.
 
+use crate::store::Database;
 use bus::Settings;
 use chassis::{Secret, Setting, Values};
 use contract::{BuildEvent, BuildQueueMessage, Notification, WebhookDelivery, route, route::List};
@@ -10,6 +11,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) data_dir: PathBuf,
+    pub(crate) database: Database,
     pub(crate) log_dir: PathBuf,
     pub(crate) admin_token: Option<Secret>,
     pub(crate) bus: Settings,
@@ -47,6 +49,12 @@ const LISTEN: Setting = Setting::new("api.listen", "Address of the REST API, or 
 const DATA_DIR: Setting = Setting::new("data_dir", "Folder of the database")
     .env(&["PROW_DATA_DIR"])
     .default("./data/prow");
+const DATABASE_URL: Setting = Setting::new(
+    "database.url",
+    "PostgreSQL, postgres://user:password@host/database; without it SQLite in the data folder. Several prows may share one",
+)
+.env(&["DATABASE_URL"])
+.secret();
 const LOG_DIR: Setting = Setting::new("log_dir", "Folder of the build logs")
     .env(&["BUILD_LOG_DIR"])
     .default("./logs");
@@ -98,6 +106,7 @@ const RECONCILE: Setting = Setting::new(
 pub(crate) const SETTINGS: &[Setting] = &[
     LISTEN,
     DATA_DIR,
+    DATABASE_URL,
     LOG_DIR,
     ADMIN_TOKEN,
     WEBHOOKS,
@@ -123,7 +132,16 @@ impl Config {
         let listen = chassis::http::address(&listen, 8080)
             .map_err(|error| values.refuse(&LISTEN, error))
             .ok();
-        let data_dir = values.get(&DATA_DIR);
+        let data_dir: Option<PathBuf> = values.get(&DATA_DIR);
+        let url: Option<Secret> = values.optional(&DATABASE_URL);
+        let is_known = |url: &str| {
+            ["postgres://", "postgresql://"]
+                .iter()
+                .any(|scheme| url.starts_with(scheme))
+        };
+        if url.as_ref().is_some_and(|url| !is_known(url.expose())) {
+            values.refuse(&DATABASE_URL, "expected postgres://user:password@host/database");
+        }
         let log_dir = values.get(&LOG_DIR);
         let admin_token: Option<Secret> = values.optional(&ADMIN_TOKEN);
         if admin_token
@@ -161,10 +179,11 @@ impl Config {
             running: Duration::from_secs(running?),
             waiting: Duration::from_secs(waiting?),
         };
-        let builds = builds?;
+        let (builds, data_dir) = (builds?, data_dir?);
         Some(Self {
             listen: listen?,
-            data_dir: data_dir?,
+            database: url.map_or_else(|| Database::Folder(data_dir.clone()), Database::Postgres),
+            data_dir,
             log_dir: log_dir?,
             events: route::build_events(&builds),
             webhooks: webhooks?,

@@ -8,7 +8,7 @@ use crate::{
 use bus::{Bus, Canceller, Error, ErrorKind, Parcel, Producer};
 use contract::{BuildQueueMessage, CancelRequest, Notification};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// How often the outbox is looked at without being asked.
@@ -16,6 +16,8 @@ const IDLE: Duration = Duration::from_secs(1);
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_millis(500);
 const BATCH: u32 = 100;
+/// The longest that one batch is carried: other prows cannot carry it meanwhile.
+const TURN: Duration = Duration::from_secs(10);
 
 /// Carries intents.
 #[derive(Clone)]
@@ -87,14 +89,11 @@ impl Dispatcher {
     }
 
     async fn batch(&self, route: Route) -> Result<usize, String> {
-        let intents = self
-            .store
-            .intents(route, BATCH)
-            .await
-            .map_err(|error| chassis::chain(&error))?;
-        let mut carried = Vec::with_capacity(intents.len());
+        let batch = self.store.intents(route, BATCH).await.map_err(|e| chassis::chain(&e))?;
+        let mut carried = Vec::with_capacity(batch.intents.len());
         let mut failed = None;
-        for intent in &intents {
+        let began = Instant::now();
+        for intent in batch.intents.iter().take_while(|_| began.elapsed() < TURN) {
             match self.carry(route, intent).await {
                 Ok(()) => {
                     chassis::crash_point("prow.sent");
@@ -106,12 +105,7 @@ impl Dispatcher {
                 }
             }
         }
-        if !carried.is_empty() {
-            self.store
-                .sent(&carried)
-                .await
-                .map_err(|error| chassis::chain(&error))?;
-        }
+        batch.sent(&carried).await.map_err(|error| chassis::chain(&error))?;
         failed.map_or(Ok(carried.len()), Err)
     }
 

@@ -38,7 +38,7 @@ pub async fn check(config: Config) -> Findings {
     let mut findings = Findings::default();
     findings.folder("data", &config.data_dir);
     findings.folder("logs", &config.log_dir);
-    store::examine(&config.data_dir, &mut findings).await;
+    store::examine(&config.database, &mut findings).await;
     bus::examine(&config.bus, &mut findings).await;
     findings
 }
@@ -50,7 +50,7 @@ pub async fn check(config: Config) -> Findings {
 pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let unfit = |error: bus::Error| Failure::Dependency(chassis::chain(&error));
     let broken = |error: store::Error| Failure::Dependency(chassis::chain(&error));
-    let store = store::Store::open(&config.data_dir).await.map_err(broken)?;
+    let store = store::Store::open(&config.database).await.map_err(broken)?;
     let token = api::AdminToken::settle(&config).map_err(|error| Failure::Dependency(error.to_string()))?;
     let bus = Bus::start(config.bus.clone()).map_err(unfit)?;
     bus.ready().await.map_err(unfit)?;

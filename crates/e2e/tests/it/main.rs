@@ -8,6 +8,8 @@ mod cancelling;
 #[cfg(test)]
 mod crashes;
 #[cfg(test)]
+mod databases;
+#[cfg(test)]
 mod deaths;
 #[cfg(test)]
 mod doctor;

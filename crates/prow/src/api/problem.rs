@@ -25,10 +25,22 @@ pub(crate) enum Problem {
     Conflict(String),
     #[error("the queue cannot be reached, come again")]
     Bus(#[from] bus::Error),
+    #[error("the database cannot be reached, come again")]
+    Away(#[source] store::Error),
     #[error("the database failed")]
-    Store(#[from] store::Error),
+    Store(#[source] store::Error),
     #[error("the log cannot be read")]
     Log(#[from] std::io::Error),
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        if error.is_away() {
+            Self::Away(error)
+        } else {
+            Self::Store(error)
+        }
+    }
 }
 
 impl IntoResponse for Problem {
@@ -39,7 +51,7 @@ impl IntoResponse for Problem {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLate(_) | Self::Conflict(_) => StatusCode::CONFLICT,
-            Self::Bus(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Bus(_) | Self::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(_) | Self::Log(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         if status.is_server_error() {

@@ -238,7 +238,7 @@ fn taken(error: Error) -> Problem {
     if matches!(error, Error::Taken) {
         Problem::Conflict(error.to_string())
     } else {
-        Problem::Store(error)
+        error.into()
     }
 }
 

@@ -1,10 +1,10 @@
 //! Builds: one row each, changed only by folding events.
 
-use super::{Error, Intent, Store, outbox, services};
+use super::{Error, Intent, Store, outbox, services, text};
 use crate::service::USUAL;
 use bus::clock;
 use contract::{BuildQueueMessage, BuildStatus, Failure, Message, StageTime};
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 /// A build as prow knows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,7 +105,7 @@ impl Build {
         }
     }
 
-    fn from_row(row: &SqliteRow) -> Result<Self, Error> {
+    fn from_row(row: &AnyRow) -> Result<Self, Error> {
         let corrupt = |error: &dyn std::fmt::Display| Error::Corrupt(error.to_string());
         let payload: String = row.get("message");
         let count = |name: &str| u32::try_from(row.get::<i64, _>(name)).unwrap_or(u32::MAX);
@@ -137,7 +137,7 @@ impl Build {
             version: row.get("version"),
             log_seq: row.get("log_seq"),
             log_bytes: row.get("log_bytes"),
-            log_done: row.get("log_done"),
+            log_done: row.get::<i64, _>("log_done") != 0,
             created_at: row.get("created_at"),
             started_at: row.get("started_at"),
             finished_at: row.get("finished_at"),
@@ -169,16 +169,16 @@ impl Store {
         .bind(build.id)
         .bind(build.version)
         .bind(build.status.as_str())
-        .bind(&build.reason)
+        .bind(build.reason.as_deref().map(text))
         .bind(
             build
                 .failure
                 .as_ref()
                 .and_then(|failure| serde_json::to_string(failure).ok()),
         )
-        .bind(&build.image_tag)
-        .bind(&build.digest)
-        .bind(&build.stage)
+        .bind(text(&build.image_tag))
+        .bind(build.digest.as_deref().map(text))
+        .bind(build.stage.as_deref().map(text))
         .bind(build.progress)
         .bind(serde_json::to_string(&build.stages).unwrap_or_else(|_| "[]".to_owned()))
         .bind(i64::from(build.attempt))
@@ -233,7 +233,7 @@ impl Store {
         };
         let rows = sqlx::query(query)
             .bind(page.before.unwrap_or(i64::MAX))
-            .bind(page.limit)
+            .bind(i64::from(page.limit))
             .bind(page.service)
             .fetch_all(&self.readers)
             .await?;
@@ -248,7 +248,7 @@ impl Store {
              ORDER BY b.updated_at LIMIT $2"
         ))
         .bind(since)
-        .bind(limit)
+        .bind(i64::from(limit))
         .fetch_all(&self.readers)
         .await?;
         rows.iter().map(Build::from_row).collect()
@@ -278,7 +278,7 @@ impl Store {
             .bind(id)
             .bind(seq)
             .bind(bytes)
-            .bind(done)
+            .bind(i64::from(done))
             .execute(&self.writer)
             .await?;
         Ok(())
@@ -287,7 +287,7 @@ impl Store {
 
 /// Adds a build with its intents; `None` when it is known.
 pub(super) async fn insert(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     build: Build,
     intents: &[Intent],
 ) -> Result<Option<Build>, Error> {
@@ -305,9 +305,9 @@ pub(super) async fn insert(
     .bind(service_id)
     .bind(&build.payload)
     .bind(build.status.as_str())
-    .bind(&build.reason)
-    .bind(&build.image_tag)
-    .bind(build.message.correlation_id())
+    .bind(build.reason.as_deref().map(text))
+    .bind(text(&build.image_tag))
+    .bind(build.message.correlation_id().map(text))
     .bind(i64::from(build.attempt))
     .bind(i64::from(build.sequence))
     .bind(build.created_at)
@@ -328,7 +328,7 @@ pub(super) async fn insert(
 }
 
 /// The newest build of a service about something, but for this one.
-pub(super) async fn newest_about(connection: &mut SqliteConnection, build: &Build) -> Result<Option<Build>, Error> {
+pub(super) async fn newest_about(connection: &mut AnyConnection, build: &Build) -> Result<Option<Build>, Error> {
     let query = select!("WHERE b.service_id = $1 AND b.about = $2 AND b.id < $3 ORDER BY b.id DESC LIMIT 1");
     let row = sqlx::query(query)
         .bind(build.service_id)

@@ -1,9 +1,9 @@
 //! Intents to tell others, waiting to be carried out.
 
-use super::{Error, Store};
+use super::{Error, Kind, Store};
 use bus::clock;
 use contract::{BuildId, BuildQueueMessage, CancelOutcome, CancelRequest, Message, Notification, Priority};
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row as _, Transaction, any::AnyRow};
 
 /// Where an intent goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,25 @@ pub(crate) struct Intent {
     pub(crate) message_id: String,
     pub(crate) priority: Priority,
     pub(crate) payload: String,
+}
+
+/// Intents that one prow has in hand.
+pub(crate) struct Batch {
+    pub(crate) intents: Vec<Intent>,
+    /// PostgreSQL keeps them from other prows until this ends; if this prow dies, they are free again.
+    held: Option<Transaction<'static, Any>>,
+    store: Store,
+}
+
+/// The oldest intents of a route.
+macro_rules! unsent {
+    ($lock:literal) => {
+        concat!(
+            "SELECT id, message_id, priority, payload FROM outbox
+             WHERE route = $1 AND sent_at IS NULL ORDER BY id LIMIT $2 ",
+            $lock
+        )
+    };
 }
 
 // === impl Intent ===
@@ -78,19 +97,47 @@ impl Route {
     }
 }
 
+// === impl Batch ===
+
+impl Batch {
+    /// Says that these were sent. Others may take the rest.
+    pub(crate) async fn sent(self, ids: &[i64]) -> Result<(), Error> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+        let query = format!("UPDATE outbox SET sent_at = $1 WHERE id IN ({})", ids.join(","));
+        let query = sqlx::query(AssertSqlSafe(query)) // Numbers.
+            .persistent(false)
+            .bind(clock::now_ms());
+        match self.held {
+            None => {
+                query.execute(&self.store.writer).await?;
+            }
+            Some(mut held) => {
+                query.execute(&mut *held).await?;
+                held.commit().await?;
+            }
+        }
+        Ok(())
+    }
+}
+
 // === impl Store ===
 
 impl Store {
-    /// The oldest intents of a route that were not sent yet.
-    pub(crate) async fn intents(&self, route: Route, limit: u32) -> Result<Vec<Intent>, Error> {
-        let query = "SELECT id, message_id, priority, payload FROM outbox
-             WHERE route = $1 AND sent_at IS NULL ORDER BY id LIMIT $2";
-        let rows = sqlx::query(query)
-            .bind(route.word())
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await?;
-        let intent = |row: &sqlx::sqlite::SqliteRow| {
+    /// The oldest intents of a route that were not sent yet, and that no other prow has in hand.
+    pub(crate) async fn intents(&self, route: Route, limit: u32) -> Result<Batch, Error> {
+        let (query, mut held) = match self.kind {
+            Kind::Sqlite => (unsent!(""), None),
+            Kind::Postgres => (unsent!("FOR UPDATE SKIP LOCKED"), Some(self.writer.begin().await?)),
+        };
+        let query = sqlx::query(query).bind(route.word()).bind(i64::from(limit));
+        let rows = match &mut held {
+            None => query.fetch_all(&self.readers).await?,
+            Some(held) => query.fetch_all(&mut **held).await?,
+        };
+        let intent = |row: &AnyRow| {
             let priority = row.get::<&str, _>("priority").parse().unwrap_or(Priority::Normal);
             Intent {
                 id: row.get("id"),
@@ -100,18 +147,11 @@ impl Store {
                 payload: row.get("payload"),
             }
         };
-        Ok(rows.iter().map(intent).collect())
-    }
-
-    /// Says that intents were sent.
-    pub(crate) async fn sent(&self, ids: &[i64]) -> Result<(), Error> {
-        let ids = serde_json::to_string(ids).unwrap_or_default();
-        sqlx::query("UPDATE outbox SET sent_at = $2 WHERE id IN (SELECT value FROM json_each($1))")
-            .bind(ids)
-            .bind(clock::now_ms())
-            .execute(&self.writer)
-            .await?;
-        Ok(())
+        Ok(Batch {
+            intents: rows.iter().map(intent).collect(),
+            held,
+            store: self.clone(),
+        })
     }
 
     /// Asks for everything that was sent of late to be sent again, but for builds that have ended; how many
@@ -135,7 +175,7 @@ impl Store {
 
 /// Writes intents within a transaction.
 pub(super) async fn add_all(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     intents: impl IntoIterator<Item = &Intent>,
 ) -> Result<(), Error> {
     for intent in intents {
@@ -145,7 +185,7 @@ pub(super) async fn add_all(
 }
 
 /// Writes an intent within a transaction.
-pub(super) async fn add(connection: &mut SqliteConnection, intent: &Intent) -> Result<(), Error> {
+pub(super) async fn add(connection: &mut AnyConnection, intent: &Intent) -> Result<(), Error> {
     sqlx::query("INSERT INTO outbox (route, message_id, priority, payload, created_at) VALUES ($1, $2, $3, $4, $5)")
         .bind(intent.route.word())
         .bind(&intent.message_id)

@@ -1,10 +1,10 @@
 //! What follows from a webhook, or from what somebody asked for: all of it or nothing.
 
-use super::{Build, Error, Intent, Route, Store, builds, outbox};
+use super::{Build, Error, Intent, Route, Store, builds, outbox, text};
 use crate::{planner::Ending, service::Concurrency};
 use bus::clock;
 use contract::{BuildId, WebhookDelivery};
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{AnyConnection, Row as _};
 
 /// What became of an approval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +39,11 @@ impl Store {
         )
         .bind(webhook.id.as_str())
         .bind(webhook.provider.as_str())
-        .bind(&webhook.event)
-        .bind(&webhook.action)
+        .bind(text(&webhook.event))
+        .bind(webhook.action.as_deref().map(text))
         .bind(webhook.repository.as_ref().map(|r| r.full_name.as_str()))
         .bind(webhook.received_at.as_millis())
-        .bind(result)
+        .bind(text(result))
         .bind((!uids.is_empty()).then(|| uids.join(",")))
         .execute(&mut *transaction)
         .await?;
@@ -100,7 +100,7 @@ impl Store {
 /// Adds a build, and stops those whose place it takes. One that came late, behind a push that came after it, is
 /// itself what is stopped.
 async fn add(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     build: Build,
     concurrency: Concurrency,
     intents: &[Intent],
@@ -136,7 +136,7 @@ fn came_late(build: &Build, newer: &Build) -> bool {
     before(newer) == commit(build) && before(build) != commit(newer)
 }
 
-async fn older(connection: &mut SqliteConnection, build: &Build, running: bool) -> Result<Vec<(i64, BuildId)>, Error> {
+async fn older(connection: &mut AnyConnection, build: &Build, running: bool) -> Result<Vec<(i64, BuildId)>, Error> {
     let rows = sqlx::query(OLDER)
         .bind(build.service_id)
         .bind(&build.about)
@@ -144,7 +144,7 @@ async fn older(connection: &mut SqliteConnection, build: &Build, running: bool) 
         .bind(running)
         .fetch_all(connection)
         .await?;
-    let one = |row: &sqlx::sqlite::SqliteRow| {
+    let one = |row: &sqlx::any::AnyRow| {
         let uid = row.get::<&str, _>("uid").parse();
         Ok((
             row.get("id"),
@@ -155,7 +155,7 @@ async fn older(connection: &mut SqliteConnection, build: &Build, running: bool) 
 }
 
 /// Ends every build of a project about something that is gone.
-async fn end_all(connection: &mut SqliteConnection, project: &str, ending: &Ending) -> Result<(), Error> {
+async fn end_all(connection: &mut AnyConnection, project: &str, ending: &Ending) -> Result<(), Error> {
     let uids: Vec<String> = sqlx::query_scalar(
         "SELECT uid FROM builds WHERE project_id = (SELECT id FROM projects WHERE name = $1) AND about = $2
              AND finished_at IS NULL",
@@ -174,7 +174,7 @@ async fn end_all(connection: &mut SqliteConnection, project: &str, ending: &Endi
 }
 
 /// Has a build stopped, because another takes its place.
-async fn stop(connection: &mut SqliteConnection, id: i64, uid: &BuildId, by: &Build) -> Result<(), Error> {
+async fn stop(connection: &mut AnyConnection, id: i64, uid: &BuildId, by: &Build) -> Result<(), Error> {
     let commit = by.message.commit_hash.short();
     let reason = format!("build {} of the newer commit {commit} takes its place", by.id);
     sqlx::query("UPDATE builds SET superseded_by = $2 WHERE id = $1")

@@ -3,7 +3,7 @@
 use super::{Error, Store};
 use crate::service::{Recipe, Service};
 use bus::clock;
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 /// A repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(crate) struct Project {
 // === impl Project ===
 
 impl Project {
-    fn from_row(row: &SqliteRow) -> Self {
+    fn from_row(row: &AnyRow) -> Self {
         Self {
             id: row.get("id"),
             name: row.get("name"),
@@ -28,7 +28,7 @@ impl Project {
 // === impl Service ===
 
 impl Service {
-    fn from_row(row: &SqliteRow) -> Result<Self, Error> {
+    fn from_row(row: &AnyRow) -> Result<Self, Error> {
         let recipe = serde_json::from_str(row.get("recipe")).map_err(|error| Error::Corrupt(error.to_string()))?;
         Ok(Self {
             id: row.get("id"),
@@ -126,29 +126,25 @@ impl Store {
     }
 }
 
-pub(super) async fn find_or_add_project(connection: &mut SqliteConnection, name: &str) -> Result<i64, Error> {
-    sqlx::query("INSERT INTO projects (name, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+/// The number of a project, made if there is none of this name. Until the transaction has ended nobody else changes
+/// anything about it: who plans for a project at the same time, in another prow, waits.
+pub(super) async fn find_or_add_project(connection: &mut AnyConnection, name: &str) -> Result<i64, Error> {
+    let query = "INSERT INTO projects (name, created_at) VALUES ($1, $2)
+         ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id";
+    Ok(sqlx::query_scalar(query)
         .bind(name)
         .bind(clock::now_ms())
-        .execute(&mut *connection)
-        .await?;
-    Ok(sqlx::query_scalar("SELECT id FROM projects WHERE name = $1")
-        .bind(name)
         .fetch_one(connection)
         .await?)
 }
 
-pub(super) async fn find_or_add(connection: &mut SqliteConnection, project_id: i64, name: &str) -> Result<i64, Error> {
-    sqlx::query("INSERT INTO services (project_id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-        .bind(project_id)
-        .bind(name)
-        .bind(clock::now_ms())
-        .execute(&mut *connection)
-        .await?;
-    let query = "SELECT id FROM services WHERE project_id = $1 AND name = $2";
+pub(super) async fn find_or_add(connection: &mut AnyConnection, project_id: i64, name: &str) -> Result<i64, Error> {
+    let query = "INSERT INTO services (project_id, name, created_at) VALUES ($1, $2, $3)
+         ON CONFLICT (project_id, name) DO UPDATE SET name = excluded.name RETURNING id";
     Ok(sqlx::query_scalar(query)
         .bind(project_id)
         .bind(name)
+        .bind(clock::now_ms())
         .fetch_one(connection)
         .await?)
 }

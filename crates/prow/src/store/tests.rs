@@ -9,20 +9,65 @@ use contract::{
 
 struct Lab {
     store: Store,
-    folder: tempfile::TempDir,
+    database: Database,
+    /// What the database is in.
+    _home: Home,
+}
+
+enum Home {
+    Sqlite(#[expect(dead_code, reason = "kept")] tempfile::TempDir),
+    Postgres(#[expect(dead_code, reason = "kept")] testkit::Postgres),
+}
+
+/// The same tests with either database.
+macro_rules! on_both {
+    ($($name:ident)*) => {
+        mod sqlite {
+            $(#[tokio::test] async fn $name() { super::$name(super::Lab::new(super::Kind::Sqlite).await).await; })*
+        }
+        mod postgres {
+            $(#[tokio::test] async fn $name() { super::$name(super::Lab::new(super::Kind::Postgres).await).await; })*
+        }
+    };
+}
+
+on_both! {
+    a_build_is_recorded_once_with_its_intents_however_often_it_comes
+    intents_stay_until_they_are_carried_out
+    a_change_that_was_overtaken_changes_nothing_and_tells_nobody
+    only_builds_that_should_be_in_redis_are_looked_for_there
+    what_was_stored_is_there_after_a_restart
+    webhooks_are_listed_newest_first_page_by_page
+    what_no_database_takes_is_stored_all_the_same
+    an_approval_a_repetition_and_an_ending_are_found_again
+    projects_and_services_have_one_name_each
+    a_newer_build_takes_the_place_of_the_older
 }
 
 impl Lab {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    async fn new(kind: Kind) -> Self {
+        let (database, home) = match kind {
+            Kind::Sqlite => {
+                let folder = tempfile::Builder::new().prefix("a folder? 100%#").tempdir().unwrap();
+                (Database::Folder(folder.path().to_owned()), Home::Sqlite(folder))
+            }
+            Kind::Postgres => {
+                let server = testkit::Postgres::start();
+                (
+                    Database::Postgres(server.url().parse().unwrap()),
+                    Home::Postgres(server),
+                )
+            }
+        };
         Self {
-            store: Store::open(folder.path()).await.unwrap(),
-            folder,
+            store: Store::open(&database).await.unwrap(),
+            database,
+            _home: home,
         }
     }
 
     async fn intents(&self) -> (usize, usize) {
-        let count = async |route| self.store.intents(route, 100).await.unwrap().len();
+        let count = async |route| self.store.intents(route, 100).await.unwrap().intents.len();
         (count(Route::Builds).await, count(Route::Notifications).await)
     }
 
@@ -76,9 +121,7 @@ fn ended() -> BuildEvent {
     BuildEvent::new("b".parse().unwrap(), 1, 2, Timestamp::from_millis(7), event)
 }
 
-#[tokio::test]
-async fn a_build_is_recorded_once_with_its_intents_however_often_it_comes() {
-    let lab = Lab::new().await;
+async fn a_build_is_recorded_once_with_its_intents_however_often_it_comes(lab: Lab) {
     assert!(lab.queue("d-1").await.is_some());
     assert!(lab.queue("d-1").await.is_none(), "the same delivery");
     assert!(lab.queue("d-2").await.is_none(), "the same build by another delivery");
@@ -95,21 +138,39 @@ async fn a_build_is_recorded_once_with_its_intents_however_often_it_comes() {
     assert_eq!(builds.len(), 1);
 }
 
-#[tokio::test]
-async fn intents_stay_until_they_are_carried_out() {
-    let lab = Lab::new().await;
+async fn intents_stay_until_they_are_carried_out(lab: Lab) {
     lab.queue("d-1").await;
-    let carried = lab.store.intents(Route::Builds, 10).await.unwrap();
+    let batch = lab.store.intents(Route::Builds, 10).await.unwrap();
+    let id = batch.intents[0].id;
     assert_eq!(
-        (carried[0].message_id.as_str(), carried[0].payload.as_str()),
+        (batch.intents[0].message_id.as_str(), batch.intents[0].payload.as_str()),
         ("b", build().payload.as_str())
     );
-    lab.store.sent(&[carried[0].id]).await.unwrap();
+    if matches!(lab.database, Database::Postgres(_)) {
+        assert_eq!(lab.intents().await, (0, 1), "another prow leaves it alone");
+        drop(batch); // As if its prow had died; the database hears of it a moment later.
+        testkit::eventually("another prow takes it over", async || {
+            (lab.intents().await == (1, 1)).then_some(())
+        })
+        .await;
+    } else {
+        drop(batch);
+    }
+    let sent = async || {
+        lab.store
+            .intents(Route::Builds, 10)
+            .await
+            .unwrap()
+            .sent(&[id])
+            .await
+            .unwrap();
+    };
+    sent().await;
     assert_eq!(lab.intents().await, (0, 1));
     // Redis may have lost it, so it is kept for a while and can be sent again.
     assert_eq!(lab.store.send_again().await.unwrap(), 1);
     assert_eq!(lab.intents().await, (1, 1));
-    lab.store.sent(&[carried[0].id]).await.unwrap();
+    sent().await;
     lab.store.forget_sent(bus::clock::now_ms() + 1).await.unwrap();
     assert_eq!(
         (lab.store.send_again().await.unwrap(), lab.intents().await),
@@ -117,9 +178,7 @@ async fn intents_stay_until_they_are_carried_out() {
     );
 }
 
-#[tokio::test]
-async fn a_change_that_was_overtaken_changes_nothing_and_tells_nobody() {
-    let lab = Lab::new().await;
+async fn a_change_that_was_overtaken_changes_nothing_and_tells_nobody(lab: Lab) {
     let queued = lab.queue("d-1").await.unwrap();
     let next = tracker::fold(&queued, &ended()).unwrap();
     let told = [Intent::notification(&notice::about(&next, Some(queued.status), None).unwrap()).unwrap()];
@@ -136,9 +195,7 @@ async fn a_change_that_was_overtaken_changes_nothing_and_tells_nobody() {
     );
 }
 
-#[tokio::test]
-async fn only_builds_that_should_be_in_redis_are_looked_for_there() {
-    let lab = Lab::new().await;
+async fn only_builds_that_should_be_in_redis_are_looked_for_there(lab: Lab) {
     lab.queue("d-1").await;
     let soon = bus::clock::now_ms() + 1_000;
     assert_eq!(
@@ -146,8 +203,9 @@ async fn only_builds_that_should_be_in_redis_are_looked_for_there() {
         0,
         "it is about to be queued"
     );
-    let intents = lab.store.intents(Route::Builds, 10).await.unwrap();
-    lab.store.sent(&[intents[0].id]).await.unwrap();
+    let batch = lab.store.intents(Route::Builds, 10).await.unwrap();
+    let id = batch.intents[0].id;
+    batch.sent(&[id]).await.unwrap();
     assert_eq!(lab.store.silent_builds(soon, 10).await.unwrap().len(), 1);
     assert_eq!(
         lab.store.silent_builds(0, 10).await.unwrap().len(),
@@ -156,17 +214,13 @@ async fn only_builds_that_should_be_in_redis_are_looked_for_there() {
     );
 }
 
-#[tokio::test]
-async fn what_was_stored_is_there_after_a_restart() {
-    let lab = Lab::new().await;
+async fn what_was_stored_is_there_after_a_restart(lab: Lab) {
     lab.queue("d-1").await;
-    let again = Store::open(lab.folder.path()).await.unwrap();
+    let again = Store::open(&lab.database).await.unwrap();
     assert_eq!(again.build("b").await.unwrap().unwrap().payload, build().payload);
 }
 
-#[tokio::test]
-async fn webhooks_are_listed_newest_first_page_by_page() {
-    let lab = Lab::new().await;
+async fn webhooks_are_listed_newest_first_page_by_page(lab: Lab) {
     for n in 1..=5 {
         let mut webhook = webhook(&format!("d{n}"));
         webhook.received_at = Timestamp::from_millis(if n < 3 { 7 } else { n });
@@ -181,4 +235,98 @@ async fn webhooks_are_listed_newest_first_page_by_page() {
         listed.extend(page.into_iter().map(|told| told.delivery));
     }
     assert_eq!(listed, ["d2", "d1", "d5", "d4", "d3"]);
+}
+
+async fn what_no_database_takes_is_stored_all_the_same(lab: Lab) {
+    let mut hostile = webhook("d");
+    (hostile.event, hostile.action) = ("push\0".to_owned(), Some("\0".to_owned()));
+    lab.store.record(&hostile, "why \0", None, Vec::new()).await.unwrap();
+    let told = lab.store.told_by("d").await.unwrap().unwrap();
+    assert_eq!(
+        (told.event.as_str(), told.result.as_str()),
+        ("push\u{fffd}", "why \u{fffd}")
+    );
+    let queued = lab.queue("d-1").await.unwrap();
+    let mut next = tracker::fold(&queued, &ended()).unwrap();
+    (next.reason, next.digest) = (Some("a \0 b".to_owned()), Some("\0".to_owned()));
+    assert!(lab.store.advance(&next, &[]).await.unwrap());
+    let stored = lab.store.build("b").await.unwrap().unwrap();
+    assert_eq!(stored.reason.as_deref(), Some("a \u{fffd} b"));
+}
+
+async fn an_approval_a_repetition_and_an_ending_are_found_again(lab: Lab) {
+    let mut held = build();
+    held.held = Some("waits for approval".to_owned());
+    let recorded = lab.store.add_build(held, &[]).await.unwrap().unwrap();
+    assert_eq!(lab.store.approve(&recorded, &[]).await.unwrap(), Approved::Queued);
+    assert_eq!(lab.store.approve(&recorded, &[]).await.unwrap(), Approved::TooLate);
+    assert_eq!(lab.store.reruns(recorded.id).await.unwrap(), 0);
+    let mut again = build();
+    again.message.id = "b-2".parse().unwrap();
+    again.payload = again.message.to_json().unwrap();
+    (again.rerun_of, again.about) = (Some(recorded.id), Some("refs/heads/x".to_owned()));
+    let again = lab.store.add_build(again, &[]).await.unwrap().unwrap();
+    assert_eq!(lab.store.reruns(recorded.id).await.unwrap(), 1);
+    let about = Some("refs/heads/x".to_owned());
+    let newest = lab
+        .store
+        .newest_of_service(again.service_id, about)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(newest.id, again.id);
+    assert!(lab.store.open_logs().await.unwrap().is_empty(), "nothing has started");
+    lab.store.log_stored(again.id, 7, 9, true).await.unwrap();
+    let stored = lab.store.build_by_number(again.id).await.unwrap().unwrap();
+    assert_eq!((stored.log_seq, stored.log_bytes, stored.log_done), (7, 9, true));
+}
+
+async fn projects_and_services_have_one_name_each(lab: Lab) {
+    let project = lab.store.add_project("o/r").await.unwrap();
+    assert!(matches!(lab.store.add_project("o/r").await, Err(Error::Taken)));
+    let recipe = crate::service::Recipe::default();
+    let service = lab.store.add_service(project.id, "api", &recipe).await.unwrap();
+    let taken = lab.store.add_service(project.id, "api", &recipe).await;
+    assert!(matches!(taken, Err(Error::Taken)));
+    assert_eq!(
+        lab.store.services_of("o/r").await.unwrap(),
+        std::slice::from_ref(&service)
+    );
+    assert_eq!(lab.store.services(None).await.unwrap(), std::slice::from_ref(&service));
+    assert_eq!(lab.store.services(Some(project.id + 1)).await.unwrap(), []);
+    let changed = lab.store.change_service(service.id, &recipe).await.unwrap();
+    assert_eq!(changed, Some(service));
+}
+
+async fn a_newer_build_takes_the_place_of_the_older(lab: Lab) {
+    let with = |id: &str| {
+        let mut build = build();
+        build.message.id = id.parse().unwrap();
+        build.payload = build.message.to_json().unwrap();
+        build.about = Some("refs/heads/x".to_owned());
+        vec![(build, Concurrency::Supersede, Vec::new())]
+    };
+    let record = async |delivery: &str, build| {
+        let recorded = lab.store.record(&webhook(delivery), "build", None, build).await;
+        recorded.unwrap().pop().unwrap()
+    };
+    // Two prows plan two pushes at the same time: one of them sees the other.
+    let (webhook_1, webhook_2) = (webhook("d-1"), webhook("d-2"));
+    let (first, second) = tokio::join!(
+        lab.store.record(&webhook_1, "build", None, with("b-1")),
+        lab.store.record(&webhook_2, "build", None, with("b-2")),
+    );
+    let newer = first.unwrap().pop().unwrap().id.max(second.unwrap().pop().unwrap().id);
+    let page = Page {
+        limit: 10,
+        before: None,
+        service: None,
+    };
+    let superseded_by = async || {
+        let builds = lab.store.builds(page).await.unwrap();
+        builds.iter().map(|build| build.superseded_by).collect::<Vec<_>>()
+    };
+    assert_eq!(superseded_by().await, [None, Some(newer)]);
+    let third = record("d-3", with("b-3")).await;
+    assert_eq!(superseded_by().await, [None, Some(third.id), Some(newer)]);
 }

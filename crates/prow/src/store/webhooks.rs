@@ -1,7 +1,7 @@
 //! What was told by forges, and what followed.
 
 use super::{Error, Store};
-use sqlx::{Row as _, sqlite::SqliteRow};
+use sqlx::{Row as _, any::AnyRow};
 
 /// A webhook, and what it led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Told {
         }
     }
 
-    fn from_row(row: &SqliteRow) -> Self {
+    fn from_row(row: &AnyRow) -> Self {
         let builds: Option<&str> = row.get("build_uid");
         Self {
             delivery: row.get("delivery"),
@@ -71,7 +71,7 @@ impl Store {
         .bind(before.map_or(i64::MAX, |place| place.received_at))
         .bind(before.map_or("", |place| place.delivery.as_str()))
         .bind(repository)
-        .bind(limit)
+        .bind(i64::from(limit))
         .fetch_all(&self.readers)
         .await?;
         Ok(rows.iter().map(Told::from_row).collect())
