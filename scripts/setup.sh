@@ -27,6 +27,7 @@ install_programs() {
     command -v "$program" >/dev/null || missing+=("${PACKAGES[$program]}")
   done
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+  [ "${1:-}" != --tests ] || python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
   [ -e /usr/include/stdio.h ] || missing+=(libc6-dev) # gcc only recommends it.
   [ ${#missing[@]} -gt 0 ] || return 0
   [ "$(id -u)" = 0 ] || die "these packages are missing, install them as root: ${missing[*]}"
@@ -47,6 +48,17 @@ install_test_tools() {
     cargo install --quiet --locked cargo-nextest
   }
   install_node_packages crates/testkit/node "$STATE/node" # Real payloads and independent signers.
+  install_python_packages crates/testkit/python/requirements.txt "$STATE/python" # A store that speaks S3.
+}
+
+# install_python_packages FILE TO: what FILE names, in an environment of its own.
+install_python_packages() {
+  local file=$1 to=$2
+  cmp -s "$file" "$to/installed.txt" && return
+  say "installing the Python packages of $file"
+  python3 -m venv "$to" && "$to/bin/pip" install --quiet --disable-pip-version-check -r "$file" ||
+    die "pip cannot install what $file names"
+  cp "$file" "$to/installed.txt" # Only now is everything there.
 }
 
 # install_node_packages FROM TO: what FROM/package.json names, beside the programs that use it.
@@ -113,7 +125,7 @@ case "${1:-}" in
   --tests) for program in "${!TEST_PACKAGES[@]}"; do PACKAGES[$program]=${TEST_PACKAGES[$program]}; done ;;
   --bench) for program in "${!BENCH_PACKAGES[@]}"; do PACKAGES[$program]=${BENCH_PACKAGES[$program]}; done ;;
 esac
-install_programs
+install_programs "${1:-}"
 case "${1:-}" in
   --tests) install_test_tools ;;
   --bench) install_node_packages crates/bench/node "$STATE/bench" ;;

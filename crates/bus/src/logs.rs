@@ -128,6 +128,11 @@ impl LogReader {
         self.ready().await
     }
 
+    /// Number of the last chunk that was read. When it gets smaller, Redis has lost the log, and its writer began anew.
+    pub const fn last(&self) -> u64 {
+        self.last
+    }
+
     /// Says that everything up to `last` is stored, so that it may be removed.
     ///
     /// # Errors

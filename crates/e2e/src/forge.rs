@@ -118,6 +118,31 @@ impl Forge {
         );
     }
 
+    /// Starts one more prow, which only one on PostgreSQL can have beside it; the base URL of its API.
+    pub async fn add_prow(&mut self) -> (Process, String) {
+        let first = (free_port(), idle(&self.folder));
+        let (port, process) = (
+            std::mem::replace(&mut self.prow_port, first.0),
+            std::mem::replace(&mut self.prow, first.1),
+        );
+        self.start_prow();
+        self.wait_until_ready().await;
+        let url = format!("http://127.0.0.1:{}", self.prow_port);
+        self.prow_port = port;
+        (std::mem::replace(&mut self.prow, process), url)
+    }
+
+    /// Base URL of prow's API.
+    pub fn prow_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.prow_port)
+    }
+
+    /// The text of something that a prow serves.
+    pub async fn text_of(&self, url: &str) -> String {
+        let request = self.http.get(url).bearer_auth(API_TOKEN);
+        request.send().await.unwrap().text().await.unwrap()
+    }
+
     /// Starts notifier (again).
     pub fn start_notifier(&mut self) {
         let url = self.sink.url();

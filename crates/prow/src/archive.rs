@@ -1,195 +1,203 @@
-//! Moves the logs of builds from Redis into one file each, and wakes who follows them.
+//! Moves the logs of builds from Redis into segments of a log store, and reads them.
+//!
+//! A log is what is stored, in segments, and after that what is still in Redis. One prow at a time stores it; every
+//! prow reads both.
 
-mod files;
+mod keeper;
+mod log;
+mod segment;
+mod shelf;
 
-use crate::{
-    Config,
-    store::{Build, Error, Store},
-};
+use crate::store::{self, Build, Cursor, OpenLog, Segment, Store};
 use bus::{Bus, LogReader};
-use chassis::{Life, Policy};
-use contract::{BuildId, LogChunk, Timestamp};
-use files::Files;
-use std::{
-    collections::HashMap,
-    fmt::Write as _,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
-use tokio::sync::watch;
+use contract::LogChunk;
+use shelf::Shelf;
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 
-/// Pause after a failure.
-const PAUSE: Duration = Duration::from_secs(1);
+pub(crate) use keeper::Keeper;
+pub(crate) use log::{Follower, Line, Log};
+pub(crate) use shelf::{Place, examine};
 
 /// The logs of all builds; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Archive {
-    files: Files,
+    place: Place,
+    shelf: Shelf,
     bus: Bus,
     store: Store,
-    life: Life,
-    /// Builds whose logs are being moved; the value counts what was stored.
-    open: Arc<Mutex<HashMap<String, watch::Sender<u64>>>>,
+    /// This prow, among others.
+    holder: Arc<str>,
 }
 
-/// How far one log is.
-struct Cursor {
-    row: i64,
-    seq: u64,
-    bytes: u64,
+/// A log cannot be stored, or read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("the log store failed")]
+    Shelf(#[from] object_store::Error),
+    #[error("a segment of the log cannot be read")]
+    Segment(#[from] std::io::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Bus(#[from] bus::Error),
+    #[error("another prow stores this log")]
+    Overtaken,
 }
+
+/// What was read from Redis, and is not stored yet.
+struct Pending {
+    text: String,
+    lines: u64,
+    chunks: u32,
+    seq: u64,
+    since: Instant,
+}
+
+/// A prow that was not heard of for so long does not store its logs any more.
+const LEASE: Duration = Duration::from_secs(15);
+/// A segment is stored when there is so much of it,
+const FULL_BYTES: usize = 1_024 * 1_024;
+/// or so many chunks, for Redis keeps them meanwhile and has a bound;
+const FULL_CHUNKS: u32 = 128;
+/// or when its first line is older than the smaller of these, the second a part of the log's age.
+const OLDEST: Duration = Duration::from_mins(1);
+const YOUNGEST: Duration = Duration::from_secs(2);
+const PART_OF_AGE: u32 = 20;
 
 // === impl Archive ===
 
 impl Archive {
-    pub(crate) fn new(config: &Config, bus: &Bus, store: &Store, life: &Life) -> Self {
-        Self {
-            files: Files::new(&config.log_dir),
+    pub(crate) fn open(place: &Place, bus: &Bus, store: &Store) -> Result<Self, Error> {
+        Ok(Self {
+            shelf: Shelf::open(place)?,
+            place: place.clone(),
             bus: bus.clone(),
             store: store.clone(),
-            life: life.clone(),
-            open: Arc::default(),
+            holder: uuid::Uuid::now_v7().to_string().into(),
+        })
+    }
+
+    /// Where the log of a build is, for people.
+    pub(crate) fn shown(&self, build: &Build) -> String {
+        self.place.shown(build.message.id.as_str())
+    }
+
+    /// Stores a log to its end, or until another prow has it.
+    async fn drain(&self, log: &OpenLog) -> Result<(), Error> {
+        if !self.store.hold_log(log.row, &self.holder, LEASE).await? {
+            return Ok(());
         }
-    }
-
-    /// Goes on with every log that is not complete.
-    pub(crate) async fn resume(&self) -> Result<(), Error> {
-        self.files.create().map_err(Error::Folder)?;
-        for build in self.store.open_logs().await? {
-            self.follow(&build);
-        }
-        Ok(())
-    }
-
-    /// Moves the log of a build that has started, until it is complete. Repeating is harmless.
-    pub(crate) fn follow(&self, build: &Build) {
-        if build.log_done || build.started_at.is_none() {
-            return;
-        }
-        let uid = build.message.id.to_string();
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.contains_key(&uid) {
-            return;
-        }
-        open.insert(uid, watch::Sender::new(0));
-        drop(open);
-        let (archive, id) = (self.clone(), build.message.id.clone());
-        self.life.spawn("log archive", Policy::BestEffort, async move {
-            let stopping = archive.life.stopping();
-            tokio::select! {
-                () = archive.drain(&id) => {}
-                () = stopping.cancelled() => {}
-            }
-            archive
-                .open
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(id.as_str());
-        });
-    }
-
-    /// Changes whenever more of the log was stored; `None` when nothing is being moved.
-    pub(crate) fn news(&self, id: &BuildId) -> Option<watch::Receiver<u64>> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.get(id.as_str()).map(watch::Sender::subscribe)
-    }
-
-    /// The file of a build's log.
-    pub(crate) fn path(&self, id: &BuildId) -> PathBuf {
-        self.files.path(id)
-    }
-
-    async fn drain(&self, id: &BuildId) {
-        loop {
-            match self.try_drain(id).await {
-                Ok(()) => return,
-                Err(error) => tracing::warn!(build.id = %id, error, "cannot store a log yet"),
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    async fn try_drain(&self, id: &BuildId) -> Result<(), String> {
-        let text = |error: &dyn std::error::Error| chassis::chain(error);
-        let build = self.store.build(id.as_str()).await.map_err(|e| text(&e))?;
-        let Some(build) = build else { return Ok(()) }; // Nobody will ask for its log.
-        let unsigned = |n: i64| u64::try_from(n).unwrap_or_default();
-        let mut cursor = Cursor {
-            row: build.id,
-            seq: unsigned(build.log_seq),
-            bytes: unsigned(build.log_bytes),
+        let mut held = Instant::now();
+        let Some(mut cursor) = self.store.log_cursor(log.row).await? else {
+            return Ok(()); // Nobody will ask for its log.
         };
-        let mut reader = self.bus.log_reader(id, cursor.seq).await.map_err(|e| text(&e))?;
+        let mut reader = self.bus.log_reader(&log.id, cursor.seq).await?;
+        let (began, mut pending) = (Instant::now(), Pending::new(cursor.seq));
         loop {
+            if held.elapsed() > LEASE / 3 {
+                if !self.store.hold_log(log.row, &self.holder, LEASE).await? {
+                    return Ok(());
+                }
+                held = Instant::now();
+            }
             // Asked before reading: a build that has ended appends nothing more.
-            let ended = self
-                .store
-                .build(id.as_str())
-                .await
-                .map_err(|e| text(&e))?
-                .is_none_or(|b| b.finished_at.is_some());
+            let ended = self.store.log_cursor(log.row).await?.is_none_or(|now| now.ended);
             let chunks = if ended {
-                reader.ready().await
+                reader.ready().await?
             } else {
-                reader.next().await
+                reader.next().await?
             };
-            let chunks = chunks.map_err(|e| text(&e))?;
-            if !chunks.is_empty() {
-                self.append(id, &mut cursor, &reader, &chunks).await?;
-            } else if ended {
-                self.record(&cursor, true).await?;
-                self.tell(id);
-                return Ok(());
+            let all = ended && chunks.is_empty();
+            for (seq, chunk) in chunks {
+                pending.push(seq, &chunk);
+                if pending.is_full() {
+                    self.keep(log, &mut cursor, &mut pending, &reader).await?;
+                }
+            }
+            if all || pending.is_due(began.elapsed()) {
+                self.keep(log, &mut cursor, &mut pending, &reader).await?;
+            }
+            if all {
+                return Ok(self.store.close_log(log.row, cursor).await?);
             }
         }
     }
 
-    /// File first, then the cursor, then Redis: whatever dies, nothing is lost or doubled.
-    async fn append(
+    /// Object first, then its row, then Redis: whatever dies, nothing is lost or doubled.
+    async fn keep(
         &self,
-        id: &BuildId,
+        log: &OpenLog,
         cursor: &mut Cursor,
+        pending: &mut Pending,
         reader: &LogReader,
-        chunks: &[(u64, LogChunk)],
-    ) -> Result<(), String> {
-        let mut text = String::new();
-        for (_, chunk) in chunks {
-            render(chunk, &mut text);
+    ) -> Result<(), Error> {
+        let part = std::mem::replace(pending, Pending::new(pending.seq));
+        if part.text.is_empty() {
+            return Ok(());
         }
-        let written = self.files.write(id, cursor.bytes, &text).await;
-        written.map_err(|error| chassis::chain(&error))?;
+        let segment = Segment {
+            at: cursor.bytes,
+            bytes: u64::try_from(part.text.len()).unwrap_or_default(),
+            lines: part.lines,
+            name: segment::name(&log.id, cursor.bytes, &part.text),
+        };
+        let packed = tokio::task::spawn_blocking(move || segment::pack(&part.text)).await;
+        self.shelf
+            .put(&segment.name, packed.map_err(std::io::Error::other)??)
+            .await?;
         chassis::crash_point("prow.log.written");
-        cursor.bytes += u64::try_from(text.len()).unwrap_or_default();
-        cursor.seq = chunks.last().map_or(cursor.seq, |(seq, _)| *seq);
-        self.record(cursor, false).await?;
+        if !self.store.add_segment(log.row, *cursor, part.seq, &segment).await? {
+            return Err(Error::Overtaken);
+        }
         chassis::crash_point("prow.log.recorded");
-        self.tell(id);
-        reader.stored(cursor.seq).await.map_err(|error| chassis::chain(&error))
+        (cursor.seq, cursor.bytes) = (part.seq, cursor.bytes + segment.bytes);
+        Ok(reader.stored(part.seq).await?)
     }
 
-    async fn record(&self, cursor: &Cursor, done: bool) -> Result<(), String> {
-        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        let stored = self
-            .store
-            .log_stored(cursor.row, signed(cursor.seq), signed(cursor.bytes), done)
-            .await;
-        stored.map_err(|error| chassis::chain(&error))
+    /// The text of a segment.
+    async fn read(&self, segment: &Segment) -> Result<String, Error> {
+        let object = self.shelf.get(&segment.name).await?;
+        let name = segment.name.clone();
+        let text = tokio::task::spawn_blocking(move || segment::unpack(&name, &object)).await;
+        let mut text = text.map_err(std::io::Error::other)??;
+        // A plain file may hold more than was ever recorded.
+        text.truncate(usize::try_from(segment.bytes).unwrap_or(usize::MAX).min(text.len()));
+        Ok(text)
     }
+}
 
-    fn tell(&self, id: &BuildId) {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(news) = open.get(id.as_str()) {
-            news.send_modify(|n| *n += 1);
+// === impl Pending ===
+
+impl Pending {
+    fn new(seq: u64) -> Self {
+        Self {
+            text: String::new(),
+            lines: 0,
+            chunks: 0,
+            seq,
+            since: Instant::now(),
         }
     }
-}
 
-/// `<time> <stage> <text>`, one line each.
-fn render(chunk: &LogChunk, text: &mut String) {
-    for line in &chunk.lines {
-        let at = Timestamp::from_millis(line.t);
-        let clean = line.text.replace(['\n', '\r'], " ");
-        writeln!(text, "{at} {:<9} {clean}", line.stage.as_str()).ok(); // Writing to a String cannot fail.
+    fn push(&mut self, seq: u64, chunk: &LogChunk) {
+        if self.text.is_empty() {
+            self.since = Instant::now();
+        }
+        self.lines += segment::render(chunk, &mut self.text);
+        self.chunks += 1;
+        self.seq = seq;
+    }
+
+    fn is_full(&self) -> bool {
+        self.text.len() >= FULL_BYTES || self.chunks >= FULL_CHUNKS
+    }
+
+    /// Segments of a log that has grown for long may be longer.
+    fn is_due(&self, age: Duration) -> bool {
+        !self.text.is_empty() && self.since.elapsed() >= (age / PART_OF_AGE).clamp(YOUNGEST, OLDEST)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! What can be configured.
 
-use crate::store::Database;
+use crate::{archive::Place, store::Database};
 use bus::Settings;
 use chassis::{Secret, Setting, Values};
 use contract::{BuildEvent, BuildQueueMessage, Notification, WebhookDelivery, route, route::List};
@@ -12,7 +12,7 @@ pub struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) data_dir: PathBuf,
     pub(crate) database: Database,
-    pub(crate) log_dir: PathBuf,
+    pub(crate) logs: Place,
     pub(crate) admin_token: Option<Secret>,
     pub(crate) bus: Settings,
     pub(crate) webhooks: List<WebhookDelivery>,
@@ -58,6 +58,11 @@ const DATABASE_URL: Setting = Setting::new(
 const LOG_DIR: Setting = Setting::new("log_dir", "Folder of the build logs")
     .env(&["BUILD_LOG_DIR"])
     .default("./logs");
+const LOG_URL: Setting = Setting::new(
+    "logs.url",
+    "Bucket of the build logs instead of the folder, s3://bucket/prefix; AWS_ACCESS_KEY_ID and the like say who may use it",
+)
+.env(&["BUILD_LOG_URL"]);
 const ADMIN_TOKEN: Setting = Setting::new(
     "api.admin_token",
     "Bearer token of the API, 16 characters or more; made and kept in the data folder if not given",
@@ -108,6 +113,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     DATA_DIR,
     DATABASE_URL,
     LOG_DIR,
+    LOG_URL,
     ADMIN_TOKEN,
     WEBHOOKS,
     BUILDS,
@@ -142,7 +148,8 @@ impl Config {
         if url.as_ref().is_some_and(|url| !is_known(url.expose())) {
             values.refuse(&DATABASE_URL, "expected postgres://user:password@host/database");
         }
-        let log_dir = values.get(&LOG_DIR);
+        let log_dir: PathBuf = values.get(&LOG_DIR)?;
+        let logs = values.optional(&LOG_URL).unwrap_or(Place::Folder(log_dir));
         let admin_token: Option<Secret> = values.optional(&ADMIN_TOKEN);
         if admin_token
             .as_ref()
@@ -184,7 +191,7 @@ impl Config {
             listen: listen?,
             database: url.map_or_else(|| Database::Folder(data_dir.clone()), Database::Postgres),
             data_dir,
-            log_dir: log_dir?,
+            logs,
             events: route::build_events(&builds),
             webhooks: webhooks?,
             notifications: notifications?,

@@ -37,7 +37,7 @@ pub fn configure(values: &mut chassis::Values) -> Option<Config> {
 pub async fn check(config: Config) -> Findings {
     let mut findings = Findings::default();
     findings.folder("data", &config.data_dir);
-    findings.folder("logs", &config.log_dir);
+    archive::examine(&config.logs, &mut findings).await;
     store::examine(&config.database, &mut findings).await;
     bus::examine(&config.bus, &mut findings).await;
     findings
@@ -56,8 +56,13 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     bus.ready().await.map_err(unfit)?;
 
     let metrics = metrics::Metrics::new(&life);
-    let archive = archive::Archive::new(&config, &bus, &store, &life);
-    archive.resume().await.map_err(broken)?;
+    let archive = archive::Archive::open(&config.logs, &bus, &store)
+        .map_err(|error| Failure::Dependency(chassis::chain(&error)))?;
+    let keeper = archive::Keeper::new(&archive, &store, &life);
+    life.keep("logs", {
+        let keeper = keeper.clone();
+        move || keeper.clone().run()
+    });
     let dispatcher = dispatcher::Dispatcher::new(&config, &bus, &store);
     let kick = dispatcher.kick();
     life.keep("dispatcher", {
@@ -87,7 +92,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         .await
         .map_err(unfit)?;
     life.spawn("events worker", Policy::Essential, events.tend(life.stopping()));
-    let intake = intake::Events::new(&config, &store, &kick, &archive, &metrics);
+    let intake = intake::Events::new(&config, &store, &kick, &keeper, &metrics);
     life.keep("events", {
         let stopping = life.stopping();
         move || intake.clone().run(events.slot(0), stopping.clone())

@@ -2,6 +2,7 @@
 
 mod builds;
 mod database;
+mod logs;
 mod outbox;
 mod plans;
 mod services;
@@ -11,6 +12,7 @@ use sqlx::AnyPool;
 
 pub(crate) use builds::{Build, Page};
 pub(crate) use database::{Database, examine};
+pub(crate) use logs::{Cursor, OpenLog, Segment};
 pub(crate) use outbox::{Intent, Route};
 pub(crate) use plans::Approved;
 pub(crate) use services::Project;

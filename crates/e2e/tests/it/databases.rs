@@ -1,8 +1,9 @@
 //! The same with PostgreSQL instead of SQLite; and while it is away.
 
 use e2e::{Forge, PATIENCE};
+use serde_json::Value;
 use std::time::Duration;
-use testkit::{Postgres, within};
+use testkit::{Postgres, S3, within};
 use tokio::time::Instant;
 
 #[tokio::test]
@@ -64,4 +65,89 @@ async fn a_database_that_does_not_answer_is_given_up_after_10_seconds() {
     assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
     postgres.signal("CONT");
     assert_eq!(forge.status_with(Some(e2e::API_TOKEN)).await, 200);
+}
+
+#[tokio::test]
+async fn two_prows_share_a_database_and_a_log_store_and_one_may_die() {
+    let (postgres, store) = (Postgres::start(), S3::start().await);
+    let mut more = vec![
+        ("DATABASE_URL", postgres.url()),
+        ("BUILD_LOG_URL", "s3://logs/forge".to_owned()),
+    ];
+    more.extend(store.variables());
+    let more: Vec<(&str, &str)> = more.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut forge = Forge::start_with(1, &more).await;
+    let (mut other, url) = forge.add_prow().await;
+    let repo = forge.repo("FROM busybox\nRUN for i in 1 2 3 4 5 6; do echo line $i; sleep 1; done\n");
+    forge.push(&repo).await;
+    let build = forge.build_that_is("building").await;
+    forge.log_that_says(&build, "line 2").await;
+
+    // Whoever stores the log, both follow it; and one of them dies.
+    let logs = format!("/v1/cicd/builds/{}/logs", build["id"]);
+    let following = forge.text_of(&format!("{}{logs}?follow=1", forge.prow_url())).await;
+    assert!(
+        following.contains("line 6") && following.ends_with("event: end\ndata: success\n\n"),
+        "{following}"
+    );
+    let followed = forge.text_of(&format!("{url}{logs}?follow=1")).await;
+    assert_eq!(followed, following);
+    other.kill();
+
+    for n in 0..5 {
+        let other = forge.repo(&format!("FROM busybox\nRUN echo number {n}\n"));
+        forge.push(&other).await;
+    }
+    within(PATIENCE, "all builds", async || {
+        let ended = forge
+            .builds()
+            .await
+            .iter()
+            .filter(|build| build["status"] == "success")
+            .count();
+        (ended == 6).then_some(())
+    })
+    .await;
+    forge.is_quiet().await;
+    within(PATIENCE, "every log is stored", async || {
+        let is_stored = |build: &Value| {
+            build["log_path"]
+                .as_str()?
+                .starts_with("s3://logs/forge/")
+                .then_some(())
+        };
+        forge
+            .builds()
+            .await
+            .iter()
+            .all(|build| is_stored(build).is_some())
+            .then_some(())
+    })
+    .await;
+    for build in forge.builds().await {
+        let log = forge.text(&format!("/v1/cicd/builds/{}/logs", build["id"])).await;
+        let tail = forge
+            .text(&format!("/v1/cicd/builds/{}/logs?tail=1", build["id"]))
+            .await;
+        assert!(
+            tail.len() > 10 && log.ends_with(&tail) && tail.lines().count() == 1,
+            "{tail}"
+        );
+        let found = forge
+            .text(&format!(
+                "/v1/cicd/builds/{}/logs?grep=building.*(line|number)",
+                build["id"]
+            ))
+            .await;
+        assert!(
+            found.lines().count() >= 1 && found.lines().all(|line| log.contains(line)),
+            "{found}"
+        );
+    }
+    let events = forge.sink.received();
+    let ends: Vec<_> = events
+        .iter()
+        .filter(|r| r.body["eventType"] == "build.succeeded")
+        .collect();
+    assert_eq!(ends.len(), 6, "each was told once");
 }

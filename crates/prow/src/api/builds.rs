@@ -131,7 +131,7 @@ fn shown(shared: &Shared, build: &Build) -> Value {
     let message = &build.message;
     let time = |ms: Option<i64>| ms.map(Timestamp::from_millis);
     let git_ref = message.webhook_data.as_ref().and_then(|data| data.git_ref.clone());
-    let log_path = (build.log_bytes > 0).then(|| shared.0.archive.path(&message.id));
+    let log_path = (build.log_bytes > 0).then(|| shared.0.archive.shown(build));
     json!({
         "id": build.id,
         "project_id": build.project_id,

@@ -1,54 +1,45 @@
-//! The log of a build: whole, or followed as it grows.
+//! The log of a build: whole, in part, searched, or followed as it grows.
 
 use super::{Shared, builds, problem::Problem};
+use crate::archive::{self, Follower, Line, Log};
 use axum::{
     body::Body,
     extract::{Path, Query, State},
-    http::{HeaderMap, header},
+    http::{HeaderMap, StatusCode, header},
     response::{
         IntoResponse as _, Response,
         sse::{Event, KeepAlive, Sse},
     },
 };
-use contract::BuildId;
-use futures_util::stream::{self, Stream};
+use bytes::Bytes;
+use contract::BuildStatus;
+use futures_util::stream::{self, Stream, StreamExt as _};
+use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
-use std::{io::SeekFrom, path::PathBuf, time::Duration};
-use tokio::{
-    fs::File,
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncSeekExt as _, BufReader},
-    sync::watch,
-};
+use std::{collections::VecDeque, ops::Range, time::Duration};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How long a follower waits before it looks for itself.
-const IDLE: Duration = Duration::from_secs(1);
-const PART: usize = 64 * 1024;
+/// A pattern may not become a larger automaton, in bytes.
+const PATTERN_SIZE: usize = 1_024 * 1_024;
+/// Most lines that `tail` gives.
+const MOST_LINES: u64 = 100_000;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Wanted {
     follow: Option<String>,
+    tail: Option<u64>,
+    grep: Option<String>,
 }
 
-/// Follows one log from a byte on.
-struct Follower {
+/// Follows the log of one build, and then says how the build ended.
+struct Followed {
     shared: Shared,
-    id: BuildId,
-    path: PathBuf,
-    offset: u64,
-    news: Option<watch::Receiver<u64>>,
-    file: Option<BufReader<File>>,
-    state: Phase,
+    id: i64,
+    follower: Option<Follower>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Following,
-    Ended,
-}
-
-/// `GET /v1/cicd/builds/:id/logs`; with `?follow=1` as server-sent events whose `id` is the byte
-/// after the line, so that `Last-Event-ID` resumes.
+/// `GET /v1/cicd/builds/:id/logs`: text, or a range of its bytes; `?tail=` lines from the end; `?grep=` lines that
+/// match. With `?follow=1` server-sent events whose `id` is the byte after the line, so that `Last-Event-ID` resumes.
 pub(super) async fn show(
     State(shared): State<Shared>,
     Path(id): Path<String>,
@@ -56,117 +47,183 @@ pub(super) async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let build = builds::find(&shared, &id).await?;
-    let path = shared.0.archive.path(&build.message.id);
-    if !matches!(wanted.follow.as_deref(), Some("1" | "true")) {
-        return whole(path, build.log_bytes).await;
+    let lines = wanted.tail.map(|lines| lines.min(MOST_LINES));
+    let archive = &shared.0.archive;
+    if matches!(wanted.follow.as_deref(), Some("1" | "true")) {
+        let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()?.parse().ok());
+        let from = match (last, lines) {
+            (Some(last), _) => last,
+            (None, Some(lines)) => archive.log(&build).await?.last_lines(lines).await?,
+            (None, None) => 0,
+        };
+        let id = build.id;
+        let follower = Some(archive.follower(build, from));
+        let events = Followed { shared, id, follower }.events();
+        let events = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+        return Ok(([("x-accel-buffering", "no")], events).into_response());
     }
-    let offset = headers
-        .get("last-event-id")
-        .and_then(|v| v.to_str().ok()?.parse().ok())
-        .unwrap_or(0);
-    let follower = Follower {
-        id: build.message.id,
-        state: Phase::Following,
-        news: None,
-        file: None,
-        shared,
-        path,
-        offset,
+    let log = archive.log(&build).await?;
+    if let Some(pattern) = &wanted.grep {
+        return searched(log, pattern, lines).await;
+    }
+    let from = match lines {
+        Some(lines) => log.last_lines(lines).await?,
+        None => 0,
     };
-    let events = Sse::new(follower.events()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
-    Ok(([("x-accel-buffering", "no")], events).into_response())
-}
-
-/// The file as it is, streamed.
-async fn whole(path: PathBuf, bytes: i64) -> Result<Response, Problem> {
-    let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
-    if bytes == 0 {
-        return Ok((kind, "").into_response());
+    let range = headers.get(header::RANGE).and_then(|v| v.to_str().ok());
+    if let Some(range) = range.and_then(ranged) {
+        return part(log, &range);
     }
-    let file = File::open(path).await?.take(u64::try_from(bytes).unwrap_or_default());
-    let parts = stream::try_unfold(file, async |mut file| {
-        let mut part = Vec::with_capacity(PART);
-        let read = (&mut file).take(PART as u64).read_to_end(&mut part).await?;
-        Ok::<_, std::io::Error>((read > 0).then_some((part, file)))
-    });
-    Ok((kind, Body::from_stream(parts)).into_response())
+    let whole = from..log.bytes;
+    Ok(([(header::ACCEPT_RANGES, "bytes")], text(log, whole)).into_response())
 }
 
-// === impl Follower ===
+/// A range of bytes as asked for (RFC 9110, section 14): one that is not understood is as if it were not there.
+enum Asked {
+    From(u64, Option<u64>),
+    Last(u64),
+}
 
-impl Follower {
+fn ranged(range: &str) -> Option<Asked> {
+    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    match (first, last) {
+        ("", last) => Some(Asked::Last(last.parse().ok()?)),
+        (first, "") => Some(Asked::From(first.parse().ok()?, None)),
+        (first, last) => {
+            let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+            (first <= last).then_some(Asked::From(first, Some(last)))
+        }
+    }
+}
+
+fn part(log: Log, asked: &Asked) -> Result<Response, Problem> {
+    let bytes = log.bytes;
+    let range = match *asked {
+        Asked::From(first, last) => first..last.map_or(bytes, |last| last.saturating_add(1).min(bytes)),
+        Asked::Last(n) => bytes.saturating_sub(n)..bytes,
+    };
+    if range.is_empty() {
+        return Err(Problem::RangeNotSatisfiable(bytes));
+    }
+    let shown = format!("bytes {}-{}/{bytes}", range.start, range.end - 1);
+    Ok((
+        StatusCode::PARTIAL_CONTENT,
+        [(header::CONTENT_RANGE, shown)],
+        text(log, range),
+    )
+        .into_response())
+}
+
+fn text(log: Log, range: Range<u64>) -> Response {
+    plain(Body::from_stream(log.text(range)))
+}
+
+fn plain(body: Body) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, body).into_response()
+}
+
+/// The lines that match; the last so many of them, where a number is given.
+async fn searched(log: Log, pattern: &str, lines: Option<u64>) -> Result<Response, Problem> {
+    let pattern = RegexBuilder::new(pattern).size_limit(PATTERN_SIZE).build();
+    let pattern = pattern.map_err(|error| Problem::Unprocessable(format!("grep: {error}")))?;
+    let whole = 0..log.bytes;
+    let found = log
+        .text(whole)
+        .map(move |text| text.map(|text| matching(&text, &pattern)));
+    let Some(lines) = lines else {
+        return Ok(plain(Body::from_stream(found)));
+    };
+    let (lines, mut last) = (usize::try_from(lines).unwrap_or(usize::MAX), VecDeque::new());
+    let mut found = std::pin::pin!(found);
+    while let Some(text) = found.next().await {
+        last.extend(
+            String::from_utf8_lossy(&text?)
+                .split_inclusive('\n')
+                .map(ToOwned::to_owned),
+        );
+        last.drain(..last.len().saturating_sub(lines));
+    }
+    Ok(plain(Body::from(last.into_iter().collect::<String>())))
+}
+
+/// Parts of a log end where lines do.
+fn matching(text: &Bytes, pattern: &Regex) -> Bytes {
+    let text = String::from_utf8_lossy(text);
+    let lines = text.split_inclusive('\n');
+    lines
+        .filter(|line| pattern.is_match(line.trim_end_matches('\n')))
+        .collect::<String>()
+        .into()
+}
+
+// === impl Followed ===
+
+impl Followed {
     fn events(self) -> impl Stream<Item = Result<Event, Problem>> {
-        stream::try_unfold(self, async |mut follower| {
-            let event = follower.next().await?;
-            Ok(event.map(|event| (event, follower)))
+        stream::try_unfold(self, async |mut followed| {
+            let event = followed.next().await?;
+            Ok(event.map(|event| (event, followed)))
         })
     }
 
     async fn next(&mut self) -> Result<Option<Event>, Problem> {
-        if self.state == Phase::Ended {
+        let Some(follower) = &mut self.follower else {
             return Ok(None);
-        }
-        loop {
-            if let Some(line) = self.line().await? {
-                return Ok(Some(self.event(line)));
-            }
-            // Asked before reading once more: what is complete now has all its lines in the file.
-            let build = self
-                .shared
-                .0
-                .store
-                .build(self.id.as_str())
-                .await?
-                .ok_or(Problem::NotFound)?;
-            if let Some(line) = self.line().await? {
-                return Ok(Some(self.event(line)));
-            }
-            let nothing_to_come = build.finished_at.is_some() && (build.log_done || build.started_at.is_none());
-            if nothing_to_come {
-                self.state = Phase::Ended;
-                return Ok(Some(Event::default().event("end").data(build.status.as_str())));
-            }
-            self.wait().await;
-        }
-    }
-
-    fn event(&self, line: String) -> Event {
-        Event::default().id(self.offset.to_string()).data(line)
-    }
-
-    /// The next whole line of the file, if there is one.
-    async fn line(&mut self) -> Result<Option<String>, Problem> {
-        if self.file.is_none() {
-            let Ok(mut file) = File::open(&self.path).await else {
-                return Ok(None);
-            };
-            file.seek(SeekFrom::Start(self.offset)).await?;
-            self.file = Some(BufReader::with_capacity(PART, file));
-        }
-        let Some(file) = &mut self.file else { return Ok(None) };
-        let mut line = String::new();
-        let read = file.read_line(&mut line).await?;
-        if !line.ends_with('\n') {
-            self.file = None; // Half a line, or nothing yet: read again from where it began.
-            return Ok(None);
-        }
-        self.offset += u64::try_from(read).unwrap_or_default();
-        line.truncate(line.len() - 1);
-        Ok(Some(line))
-    }
-
-    async fn wait(&mut self) {
-        if self.news.is_none() {
-            self.news = self.shared.0.archive.news(&self.id);
-        }
-        let changed = async {
-            match &mut self.news {
-                Some(news) => news.changed().await.is_ok(),
-                None => std::future::pending().await,
-            }
         };
-        if let Ok(false) = tokio::time::timeout(IDLE, changed).await {
-            self.news = None;
+        if let Some(Line { end, text }) = follower.next().await? {
+            return Ok(Some(Event::default().id(end.to_string()).data(text)));
         }
+        self.follower = None;
+        let build = self.shared.0.store.build_by_number(self.id).await?;
+        let status = build.map_or(BuildStatus::Queued, |build| build.status);
+        Ok(Some(Event::default().event("end").data(status.as_str())))
+    }
+}
+
+impl From<archive::Error> for Problem {
+    fn from(error: archive::Error) -> Self {
+        match error {
+            archive::Error::Store(error) => error.into(),
+            archive::Error::Bus(error) => error.into(),
+            error @ (archive::Error::Shelf(_) | archive::Error::Segment(_) | archive::Error::Overtaken) => {
+                Self::Log(error)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_are_not_understood_are_not_there() {
+        for (text, expected) in [
+            ("bytes=0-9", Some((0, Some(9)))),
+            ("bytes=5-", Some((5, None))),
+            ("bytes=-5", Some((5, Some(u64::MAX)))),
+            ("bytes=9-5", None),
+            ("bytes=-", None),
+            ("bytes=a-b", None),
+            ("bytes=0-1,3-4", None),
+            ("lines=0-1", None),
+            ("bytes=99999999999999999999-", None),
+        ] {
+            let got = ranged(text).map(|asked| match asked {
+                Asked::From(first, last) => (first, last),
+                Asked::Last(n) => (n, Some(u64::MAX)),
+            });
+            assert_eq!(got, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_are_matched_one_by_one() {
+        let pattern = Regex::new("^b$|x").unwrap();
+        assert_eq!(matching(&Bytes::from("a\nb\nax\n"), &pattern), "b\nax\n");
     }
 }

@@ -1,6 +1,6 @@
 //! Errors of the API, as RFC 9457 problem details with the older `error` field.
 
-use crate::store;
+use crate::{archive, store};
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -30,7 +30,9 @@ pub(crate) enum Problem {
     #[error("the database failed")]
     Store(#[source] store::Error),
     #[error("the log cannot be read")]
-    Log(#[from] std::io::Error),
+    Log(#[source] archive::Error),
+    #[error("the log has {0} bytes")]
+    RangeNotSatisfiable(u64),
 }
 
 impl From<store::Error> for Problem {
@@ -50,6 +52,7 @@ impl IntoResponse for Problem {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::RangeNotSatisfiable(_) => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::TooLate(_) | Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Bus(_) | Self::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(_) | Self::Log(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -62,6 +65,11 @@ impl IntoResponse for Problem {
         let mut reply = (status, Json(body)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         reply.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if let Self::RangeNotSatisfiable(bytes) = self
+            && let Ok(value) = format!("bytes */{bytes}").parse()
+        {
+            reply.headers_mut().insert(header::CONTENT_RANGE, value);
+        }
         if status == StatusCode::UNAUTHORIZED {
             reply
                 .headers_mut()

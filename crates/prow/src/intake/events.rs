@@ -3,7 +3,7 @@
 use super::{settle, settled};
 use crate::{
     Config,
-    archive::Archive,
+    archive::Keeper,
     dispatcher::Kick,
     metrics::Metrics,
     notice,
@@ -22,7 +22,7 @@ use tracing::{Instrument as _, Span};
 pub(crate) struct Events {
     store: Store,
     kick: Kick,
-    archive: Archive,
+    keeper: Keeper,
     metrics: Metrics,
     lost_after: Duration,
 }
@@ -30,11 +30,11 @@ pub(crate) struct Events {
 // === impl Events ===
 
 impl Events {
-    pub(crate) fn new(config: &Config, store: &Store, kick: &Kick, archive: &Archive, metrics: &Metrics) -> Self {
+    pub(crate) fn new(config: &Config, store: &Store, kick: &Kick, keeper: &Keeper, metrics: &Metrics) -> Self {
         Self {
             store: store.clone(),
             kick: kick.clone(),
-            archive: archive.clone(),
+            keeper: keeper.clone(),
             metrics: metrics.clone(),
             lost_after: config.lost_after(),
         }
@@ -85,7 +85,7 @@ impl Events {
                 self.metrics.build(next.status.as_str());
                 tracing::info!(from = %build.status, to = %next.status, reason = next.reason, "a build moved");
             }
-            self.archive.follow(&next);
+            self.keeper.follow(&next);
             return Ok(());
         }
         Ok(())

@@ -35,7 +35,6 @@ pub(crate) struct Build {
     pub(crate) attempt: u32,
     pub(crate) sequence: u32,
     pub(crate) version: i64,
-    pub(crate) log_seq: i64,
     pub(crate) log_bytes: i64,
     pub(crate) log_done: bool,
     pub(crate) created_at: i64,
@@ -93,7 +92,6 @@ impl Build {
             attempt: 0,
             sequence: 0,
             version: 1,
-            log_seq: 0,
             log_bytes: 0,
             log_done: false,
             created_at: clock::now_ms(),
@@ -135,7 +133,6 @@ impl Build {
             attempt: count("attempt"),
             sequence: count("sequence"),
             version: row.get("version"),
-            log_seq: row.get("log_seq"),
             log_bytes: row.get("log_bytes"),
             log_done: row.get::<i64, _>("log_done") != 0,
             created_at: row.get("created_at"),
@@ -259,26 +256,6 @@ impl Store {
         sqlx::query("UPDATE builds SET updated_at = $2 WHERE id = $1")
             .bind(id)
             .bind(clock::now_ms())
-            .execute(&self.writer)
-            .await?;
-        Ok(())
-    }
-
-    /// Builds that were started and whose log is not complete yet.
-    pub(crate) async fn open_logs(&self) -> Result<Vec<Build>, Error> {
-        let rows = sqlx::query(select!("WHERE log_done = 0 AND started_at IS NOT NULL ORDER BY b.id"))
-            .fetch_all(&self.readers)
-            .await?;
-        rows.iter().map(Build::from_row).collect()
-    }
-
-    /// Records how much of a log is in its file.
-    pub(crate) async fn log_stored(&self, id: i64, seq: i64, bytes: i64, done: bool) -> Result<(), Error> {
-        sqlx::query("UPDATE builds SET log_seq = $2, log_bytes = $3, log_done = $4 WHERE id = $1")
-            .bind(id)
-            .bind(seq)
-            .bind(bytes)
-            .bind(i64::from(done))
             .execute(&self.writer)
             .await?;
         Ok(())

@@ -158,6 +158,7 @@ impl Kind {
             step(1, "builds", include_str!("../../migrations/1-builds.sql")),
             step(2, "sent", include_str!("../../migrations/2-sent.sql")),
             step(3, "services", include_str!("../../migrations/3-services.sql")),
+            step(4, "logs", include_str!("../../migrations/4-logs.sql")),
         ]
     }
 
