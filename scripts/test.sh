@@ -31,6 +31,7 @@ say "tests";                 cargo nextest run --locked --workspace
 say "examples in the docs";  cargo test --quiet --locked --workspace --doc
 say "the contract without Rust"
 scripts/test-contract.sh
+say "the API without Rust";   scripts/test-api.sh
 if [ "${1:-}" != --quick ]; then
   say "chaos";                scripts/chaos.sh
   say "chaos with sentinels"; scripts/chaos.sh --redis sentinel --n 400 --faults 8

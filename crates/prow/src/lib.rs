@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod access;
 mod api;
 mod archive;
 mod config;
@@ -98,9 +99,15 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         move || intake.clone().run(events.slot(0), stopping.clone())
     });
 
-    let canceller = bus.canceller(&config.builds, &config.cancel_channel);
-    let queues = api::Queues::new(&config, &bus);
-    let routes = api::routes(api::Shared::new(store, archive, canceller, queues, token, kick));
+    let parts = api::Parts {
+        store,
+        archive,
+        canceller: bus.canceller(&config.builds, &config.cancel_channel),
+        queues: api::Queues::new(&config, &bus),
+        token,
+        kick,
+    };
+    let routes = api::routes(parts.into());
     chassis::http::serve("api", config.listen, routes, chassis::http::Limits::default(), &life).await?;
     life.ready();
     Ok(())

@@ -26,6 +26,8 @@ const KEPT_ROUNDS: u32 = 4;
 const BATCH: u32 = 200;
 /// A worker ends its builds itself; prow does it only this much later.
 const SLACK: Duration = Duration::from_mins(10);
+/// What was answered to a request with a key is kept for so long.
+const REPLIES: Duration = Duration::from_hours(24);
 /// The longest pause between two attempts.
 const PAUSE: Duration = Duration::from_mins(15);
 
@@ -71,6 +73,8 @@ impl Reconciler {
     pub(crate) async fn run(mut self, stopping: CancellationToken) {
         loop {
             let round = async {
+                let yesterday = clock::now_ms() - millis(REPLIES);
+                self.store.forget_replies(yesterday).await.map_err(text)?;
                 self.look_after_sent().await?;
                 self.look_after_builds().await
             };

@@ -4,6 +4,7 @@ mod patterns;
 
 use contract::{BuildQueueMessage, BuildType, EventType, Priority, ProjectName, RelativePath, Strategy};
 use patterns::Patterns;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -18,7 +19,7 @@ pub(crate) struct Service {
 }
 
 /// What a service is built of and when. Everything has a default; an unknown field is a mistake.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Recipe {
     /// How the image is described; a Dockerfile by default.
@@ -45,6 +46,7 @@ pub(crate) struct Recipe {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) priority: Option<Priority>,
     /// 1 to 86,400.
+    #[schemars(range(min = 1, max = 86_400))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) timeout_seconds: Option<u32>,
     /// Which events lead to builds; all of them by default.
@@ -70,7 +72,7 @@ pub(crate) struct Recipe {
 }
 
 /// What becomes of a pull request from a fork: code of somebody who may be anybody.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Forks {
     /// It is not built.
@@ -81,7 +83,7 @@ pub(crate) enum Forks {
 }
 
 /// What becomes of older builds of the same branch or pull request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Concurrency {
     /// They are stopped: only the newest is of interest.

@@ -1,21 +1,25 @@
 //! What prow remembers: in SQLite, for one prow; or in PostgreSQL, then there may be several.
 
+mod audit;
 mod builds;
 mod database;
 mod logs;
 mod outbox;
 mod plans;
 mod services;
+mod tokens;
 mod webhooks;
 
 use sqlx::AnyPool;
 
+pub(crate) use audit::{Change, Known};
 pub(crate) use builds::{Build, Page};
 pub(crate) use database::{Database, examine};
 pub(crate) use logs::{Cursor, OpenLog, Segment};
 pub(crate) use outbox::{Intent, Route};
 pub(crate) use plans::Approved;
 pub(crate) use services::Project;
+pub(crate) use tokens::Token;
 pub(crate) use webhooks::{Place, Told};
 
 /// The database; cheap to clone. Both kinds understand the same SQL, but where it says otherwise.

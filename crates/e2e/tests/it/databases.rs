@@ -125,24 +125,7 @@ async fn two_prows_share_a_database_and_a_log_store_and_one_may_die() {
     })
     .await;
     for build in forge.builds().await {
-        let log = forge.text(&format!("/v1/cicd/builds/{}/logs", build["id"])).await;
-        let tail = forge
-            .text(&format!("/v1/cicd/builds/{}/logs?tail=1", build["id"]))
-            .await;
-        assert!(
-            tail.len() > 10 && log.ends_with(&tail) && tail.lines().count() == 1,
-            "{tail}"
-        );
-        let found = forge
-            .text(&format!(
-                "/v1/cicd/builds/{}/logs?grep=building.*(line|number)",
-                build["id"]
-            ))
-            .await;
-        assert!(
-            found.lines().count() >= 1 && found.lines().all(|line| log.contains(line)),
-            "{found}"
-        );
+        parts_of_its_log_are_found(&forge, &build).await;
     }
     let events = forge.sink.received();
     let ends: Vec<_> = events
@@ -150,4 +133,25 @@ async fn two_prows_share_a_database_and_a_log_store_and_one_may_die() {
         .filter(|r| r.body["eventType"] == "build.succeeded")
         .collect();
     assert_eq!(ends.len(), 6, "each was told once");
+}
+
+async fn parts_of_its_log_are_found(forge: &Forge, build: &Value) {
+    let log = forge.text(&format!("/v1/cicd/builds/{}/logs", build["id"])).await;
+    let tail = forge
+        .text(&format!("/v1/cicd/builds/{}/logs?tail=1", build["id"]))
+        .await;
+    assert!(
+        tail.len() > 10 && log.ends_with(&tail) && tail.lines().count() == 1,
+        "{tail}"
+    );
+    let found = forge
+        .text(&format!(
+            "/v1/cicd/builds/{}/logs?grep=building.*(line|number)",
+            build["id"]
+        ))
+        .await;
+    assert!(
+        found.lines().count() >= 1 && found.lines().all(|line| log.contains(line)),
+        "{found}"
+    );
 }

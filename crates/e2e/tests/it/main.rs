@@ -2,6 +2,8 @@
 //! registry and receiver. `scripts/setup.sh` installs and starts what is missing.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod builds;
 #[cfg(test)]
 mod cancelling;

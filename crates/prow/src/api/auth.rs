@@ -1,13 +1,18 @@
 //! Who may use the API.
 
 use super::{Shared, problem::Problem};
-use crate::Config;
+use crate::{
+    Config,
+    access::{Caller, Role},
+    store::Token,
+};
 use axum::{
     extract::{Request, State},
     http::header::AUTHORIZATION,
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use bus::clock;
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write as _},
@@ -20,6 +25,13 @@ use std::{
 pub(crate) struct AdminToken {
     digest: String,
 }
+
+/// What tokens begin with, so that scanners for leaked secrets know them.
+const MARK: &str = "forge_";
+/// So many characters after the mark find the token; the rest proves it.
+const PREFIX: usize = 12;
+/// When a token was last used is known to so many ms.
+const USED: i64 = 60_000;
 
 // === impl AdminToken ===
 
@@ -36,8 +48,12 @@ impl AdminToken {
     }
 
     fn accepts(&self, token: &str) -> bool {
-        seal::same(seal::digest(token.as_bytes()).as_bytes(), self.digest.as_bytes())
+        is_digest(token, &self.digest)
     }
+}
+
+fn is_digest(token: &str, digest: &str) -> bool {
+    seal::same(seal::digest(token.as_bytes()).as_bytes(), digest.as_bytes())
 }
 
 /// Reads a token, or makes one that only its owner can read.
@@ -49,6 +65,9 @@ fn from_folder(path: &Path) -> io::Result<String> {
         Err(error) => return Err(error),
     }
     let token = seal::token().ok_or_else(|| io::Error::other("the system has no randomness to give"))?;
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
     let mut file = OpenOptions::new()
         .create(true)
         .truncate(true)
@@ -61,14 +80,69 @@ fn from_folder(path: &Path) -> io::Result<String> {
     Ok(token)
 }
 
-/// Lets a request through only with the right bearer token (RFC 6750).
-pub(super) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+/// A new token, by what it is found, and its digest; `None` when the system has no randomness to give.
+pub(super) fn make() -> Option<(String, String, String)> {
+    let token = format!("{MARK}{}", seal::token()?);
+    Some((
+        token.clone(),
+        prefix(&token)?.to_owned(),
+        seal::digest(token.as_bytes()),
+    ))
+}
+
+fn prefix(token: &str) -> Option<&str> {
+    token.strip_prefix(MARK)?.get(..PREFIX)
+}
+
+/// Lets a request through only with the right bearer token (RFC 6750), and says who asks.
+pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
     let header = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok());
     let token = header
         .and_then(|text| text.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    match token {
-        Some((_, token)) if shared.0.token.accepts(token.trim()) => next.run(request).await,
-        _ => Problem::Unauthorized.into_response(),
+    let caller = match token {
+        Some((_, token)) => caller(&shared, token.trim()).await,
+        None => Err(Problem::Unauthorized),
+    };
+    match caller {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn caller(shared: &Shared, token: &str) -> Result<Caller, Problem> {
+    if shared.0.token.accepts(token) {
+        return Ok(Caller {
+            name: "admin".to_owned(),
+            role: Role::Admin,
+            projects: None,
+        });
+    }
+    let prefix = prefix(token).ok_or(Problem::Unauthorized)?;
+    let found: Option<Token> = shared.0.store.token(prefix).await?;
+    let now = clock::now_ms();
+    let found = found
+        .filter(|found| is_digest(token, &found.digest))
+        .filter(|found| found.expires_at.is_none_or(|end| now < end))
+        .ok_or(Problem::Unauthorized)?;
+    if found.used_at.is_none_or(|used| used < now - USED) {
+        shared.0.store.token_used(found.id).await?;
+    }
+    Ok(Caller {
+        name: found.name,
+        role: found.role,
+        projects: found.projects,
+    })
+}
+
+/// Lets a request through only if who asks has this role, or a higher one.
+pub(super) async fn takes(State(role): State<Role>, request: Request, next: Next) -> Response {
+    match request.extensions().get::<Caller>() {
+        Some(caller) if caller.role >= role => next.run(request).await,
+        Some(_) => Problem::Forbidden(role.word()).into_response(),
+        None => Problem::Unauthorized.into_response(),
     }
 }

@@ -2,51 +2,89 @@
 
 use super::{
     Shared,
-    builds::{LARGEST_PAGE, USUAL_PAGE},
+    extract::{ByName, Listed, Paging, Path, Query, no_cursor, number_of},
     problem::Problem,
 };
-use crate::store::{Place, Told};
-use axum::{
-    Json,
-    extract::{Path, Query, State},
-    http::HeaderMap,
+use crate::{
+    access::Caller,
+    store::{Place, Told},
 };
+use axum::{Json, extract::State};
 use contract::Timestamp;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Deserialize)]
-pub(super) struct Listing {
-    limit: Option<u32>,
-    /// Where the page before ended; what it looks like is nobody's business.
-    cursor: Option<String>,
+/// Which webhooks.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct Wanted {
+    /// Only those of this repository.
     repository: Option<String>,
 }
 
-/// Names the next page, while there is one.
-const NEXT: axum::http::HeaderName = axum::http::HeaderName::from_static("x-next-cursor");
-
-/// `GET /v1/events?limit=&cursor=&repository=`: newest first; the header `X-Next-Cursor` names the next page.
-pub(super) async fn list(
-    State(shared): State<Shared>,
-    Query(listing): Query<Listing>,
-) -> Result<(HeaderMap, Json<Value>), Problem> {
-    let limit = listing.limit.unwrap_or(USUAL_PAGE).clamp(1, LARGEST_PAGE);
-    let before = listing.cursor.as_deref().map(place).transpose()?;
-    let repository = listing.repository.as_deref();
-    let told = shared.0.store.told(before.as_ref(), repository, limit).await?;
-    let mut headers = HeaderMap::new();
-    let is_full = told.len() == usize::try_from(limit).unwrap_or(usize::MAX);
-    if let Some(last) = told.last().filter(|_| is_full) {
-        headers.extend(cursor(&last.place()).parse().ok().map(|value| (NEXT, value)));
-    }
-    Ok((headers, Json(told.iter().map(shown).collect())))
+/// A webhook, and what it led to.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Event {
+    /// The delivery's id.
+    id: String,
+    provider: String,
+    event: String,
+    action: Option<String>,
+    repository: Option<String>,
+    received_at: Timestamp,
+    /// What followed, and why, in a sentence.
+    result: String,
+    /// Names of the builds that it led to.
+    builds: Vec<String>,
 }
 
-/// `GET /v1/events/:id`, by the delivery's id.
-pub(super) async fn show(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+/// Webhooks, newest first.
+pub(super) async fn list(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Query(wanted): Query<Wanted>,
+    Query(paging): Query<Paging>,
+) -> Result<Listed<Event>, Problem> {
+    let before = paging.cursor.as_deref().map(place).transpose()?;
+    let store = &shared.0.store;
+    let told = match (&caller.projects, wanted.repository.as_deref()) {
+        (None, repository) => store.told(before.as_ref(), repository, paging.limit()).await?,
+        (Some(_), Some(repository)) if sees(&shared, &caller, Some(repository)).await? => {
+            store.told(before.as_ref(), Some(repository), paging.limit()).await?
+        }
+        (Some(_), Some(_)) => Vec::new(),
+        (Some(_), None) => {
+            let text = "repository: is required with a token that is for some projects only";
+            return Err(Problem::Unprocessable(text.to_owned()));
+        }
+    };
+    let next = paging.next(&told, |last| cursor(&last.place()));
+    Ok(Listed {
+        items: told.into_iter().map(Event::from).collect(),
+        next,
+    })
+}
+
+/// A webhook by the delivery's id.
+pub(super) async fn show(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Path(ByName { id }): Path<ByName>,
+) -> Result<Json<Event>, Problem> {
     let told = shared.0.store.told_by(&id).await?.ok_or(Problem::NotFound)?;
-    Ok(Json(shown(&told)))
+    if !sees(&shared, &caller, told.repository.as_deref()).await? {
+        return Err(Problem::NotFound);
+    }
+    Ok(Json(told.into()))
+}
+
+/// Whether a repository is a project of theirs.
+async fn sees(shared: &Shared, caller: &Caller, repository: Option<&str>) -> Result<bool, Problem> {
+    if caller.projects.is_none() {
+        return Ok(true);
+    }
+    let Some(repository) = repository else { return Ok(false) };
+    let project = shared.0.store.project_named(repository).await?;
+    Ok(project.is_some_and(|project| caller.sees(project.id)))
 }
 
 fn cursor(place: &Place) -> String {
@@ -54,25 +92,26 @@ fn cursor(place: &Place) -> String {
 }
 
 fn place(cursor: &str) -> Result<Place, Problem> {
-    let parts = cursor.split_once('.');
-    let place = parts.and_then(|(received_at, delivery)| {
-        Some(Place {
-            received_at: received_at.parse().ok()?,
-            delivery: delivery.to_owned(),
-        })
-    });
-    place.ok_or_else(|| Problem::BadRequest("cursor: expected what the page before gave".to_owned()))
+    let (received_at, delivery) = number_of(cursor);
+    Ok(Place {
+        received_at: received_at.parse().map_err(|_not_a_number| no_cursor())?,
+        delivery: delivery.to_owned(),
+    })
 }
 
-fn shown(told: &Told) -> Value {
-    json!({
-        "id": told.delivery,
-        "provider": told.provider,
-        "event": told.event,
-        "action": told.action,
-        "repository": told.repository,
-        "received_at": Timestamp::from_millis(told.received_at),
-        "result": told.result,
-        "builds": told.builds,
-    })
+// === impl Event ===
+
+impl From<Told> for Event {
+    fn from(told: Told) -> Self {
+        Self {
+            id: told.delivery,
+            provider: told.provider,
+            event: told.event,
+            action: told.action,
+            repository: told.repository,
+            received_at: Timestamp::from_millis(told.received_at),
+            result: told.result,
+            builds: told.builds,
+        }
+    }
 }

@@ -1,10 +1,18 @@
 //! The log of a build: whole, in part, searched, or followed as it grows.
 
-use super::{Shared, builds, problem::Problem};
-use crate::archive::{self, Follower, Line, Log};
+use super::{
+    Shared, builds,
+    extract::{ByName, Path, Query},
+    problem::Problem,
+};
+use crate::{
+    access::Caller,
+    archive::{Follower, Line, Log},
+};
+use aide::{openapi::MediaType, transform::TransformOperation};
 use axum::{
     body::Body,
-    extract::{Path, Query, State},
+    extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{
         IntoResponse as _, Response,
@@ -15,20 +23,40 @@ use bytes::Bytes;
 use contract::BuildStatus;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use regex::{Regex, RegexBuilder};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::{collections::VecDeque, ops::Range, time::Duration};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A pattern may not become a larger automaton, in bytes.
 const PATTERN_SIZE: usize = 1_024 * 1_024;
+/// Longest pattern, in bytes.
+const PATTERN_BYTES: usize = 1_000;
 /// Most lines that `tail` gives.
 const MOST_LINES: u64 = 100_000;
 
-#[derive(Debug, Deserialize)]
+/// Which part of a log.
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Wanted {
-    follow: Option<String>,
+    /// `1`: server-sent events, a line each, as the log grows. The `id` of each is the byte after it, so that
+    /// `Last-Event-ID` resumes; the last event is `end` and says how the build ended.
+    #[serde(default)]
+    follow: Flag,
+    /// Only so many lines from the end, at most 100,000.
     tail: Option<u64>,
+    /// Only lines that this regular expression matches.
+    #[schemars(length(max = 1_000))]
     grep: Option<String>,
+}
+
+/// `1` or `true`, `0` or `false`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+enum Flag {
+    #[default]
+    #[serde(rename = "0", alias = "false")]
+    No,
+    #[serde(rename = "1", alias = "true")]
+    Yes,
 }
 
 /// Follows the log of one build, and then says how the build ended.
@@ -42,14 +70,15 @@ struct Followed {
 /// match. With `?follow=1` server-sent events whose `id` is the byte after the line, so that `Last-Event-ID` resumes.
 pub(super) async fn show(
     State(shared): State<Shared>,
-    Path(id): Path<String>,
+    caller: Caller,
+    Path(ByName { id }): Path<ByName>,
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let build = builds::find(&shared, &id).await?;
+    let build = builds::find(&shared, &caller, &id).await?;
     let lines = wanted.tail.map(|lines| lines.min(MOST_LINES));
     let archive = &shared.0.archive;
-    if matches!(wanted.follow.as_deref(), Some("1" | "true")) {
+    if wanted.follow == Flag::Yes {
         let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()?.parse().ok());
         let from = match (last, lines) {
             (Some(last), _) => last,
@@ -76,6 +105,19 @@ pub(super) async fn show(
     }
     let whole = from..log.bytes;
     Ok(([(header::ACCEPT_RANGES, "bytes")], text(log, whole)).into_response())
+}
+
+/// What OpenAPI tells of it, for the answer is no JSON.
+pub(super) fn described(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation
+        .id("getBuildLog")
+        .summary("The log of a build")
+        .response_with::<200, String, _>(|mut answer| {
+            let events = [("text/event-stream".to_owned(), MediaType::default())];
+            answer.inner().content.extend(events);
+            answer.description("The log, or the lines that were asked for.")
+        })
+        .response_with::<206, String, _>(|answer| answer.description("The bytes that were asked for."))
 }
 
 /// A range of bytes as asked for (RFC 9110, section 14): one that is not understood is as if it were not there.
@@ -128,6 +170,11 @@ fn plain(body: Body) -> Response {
 
 /// The lines that match; the last so many of them, where a number is given.
 async fn searched(log: Log, pattern: &str, lines: Option<u64>) -> Result<Response, Problem> {
+    if pattern.len() > PATTERN_BYTES {
+        return Err(Problem::Unprocessable(format!(
+            "grep: expected at most {PATTERN_BYTES} bytes"
+        )));
+    }
     let pattern = RegexBuilder::new(pattern).size_limit(PATTERN_SIZE).build();
     let pattern = pattern.map_err(|error| Problem::Unprocessable(format!("grep: {error}")))?;
     let whole = 0..log.bytes;
@@ -181,18 +228,6 @@ impl Followed {
         let build = self.shared.0.store.build_by_number(self.id).await?;
         let status = build.map_or(BuildStatus::Queued, |build| build.status);
         Ok(Some(Event::default().event("end").data(status.as_str())))
-    }
-}
-
-impl From<archive::Error> for Problem {
-    fn from(error: archive::Error) -> Self {
-        match error {
-            archive::Error::Store(error) => error.into(),
-            archive::Error::Bus(error) => error.into(),
-            error @ (archive::Error::Shelf(_) | archive::Error::Segment(_) | archive::Error::Overtaken) => {
-                Self::Log(error)
-            }
-        }
     }
 }
 

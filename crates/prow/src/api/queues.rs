@@ -1,18 +1,19 @@
 //! Queues: how much waits, and what could not be done.
 
-use super::{Shared, problem::Problem};
-use crate::Config;
-use axum::{
-    Json,
-    extract::{Path, Query, State},
-    http::StatusCode,
+use super::{
+    Shared,
+    extract::{Accepted, Path, Query},
+    problem::Problem,
 };
+use crate::Config;
+use axum::{Json, extract::State};
 use bus::{Bus, DeadLetter, DeadLetters, ErrorKind, Producer, Replayed};
 use contract::{
     BuildEvent, BuildQueueMessage, EndpointDelivery, Message, Notification, WebhookDelivery, route, route::List,
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Every list of the system.
 pub(crate) struct Queues {
@@ -29,26 +30,128 @@ struct Queue<T> {
     dead: DeadLetters<T>,
 }
 
-/// What is asked of the dead letters of a queue.
-enum Asked<'a> {
-    Page(Listing),
-    Show(&'a str),
-    Replay(&'a str),
-    Drop(&'a str),
-    ReplayAll,
-    DropAll,
+/// One of the queues.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Name {
+    Webhooks,
+    Builds,
+    Events,
+    Notifications,
+    Deliveries,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// The dead letters of a queue.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Of {
+    name: Name,
+}
+
+/// One of them.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct One {
+    name: Name,
+    id: String,
+}
+
+/// Which of them.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 pub(super) struct Listing {
+    /// Most that is listed; 50 without it, never more than 500.
     limit: Option<u32>,
+    /// How many newer ones are left out.
     offset: Option<u32>,
+}
+
+/// How much waits in a queue.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Depth {
+    /// The list in Redis.
+    list: String,
+    waiting: u64,
+    /// How much of it on which lane.
+    lanes: BTreeMap<String, u64>,
+    /// What could not be done.
+    dead: u64,
+}
+
+/// How much waits where.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Depths {
+    webhooks: Depth,
+    builds: Depth,
+    events: Depth,
+    notifications: Depth,
+    deliveries: Depth,
+}
+
+/// A message that could not be done.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Letter {
+    id: String,
+    /// The id of the message, where it could be read.
+    message_id: String,
+    /// Why.
+    reason: String,
+    bytes: usize,
+    /// The message itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<String>,
+}
+
+/// What became of a letter.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "LetterDone")]
+pub(super) struct Done {
+    /// `queued` or `dropped`.
+    status: &'static str,
+}
+
+/// What became of all of them.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct AllQueued {
+    queued: u32,
+    /// Those that cannot be sent again, or not now.
+    left: u32,
+}
+
+/// What became of all of them.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct AllDropped {
+    dropped: u64,
 }
 
 const USUAL_PAGE: u32 = 50;
 const LARGEST_PAGE: u32 = 500;
 
-type Answer = Result<(StatusCode, Json<Value>), Problem>;
+/// Does something with the queue of a name, whatever its messages are.
+macro_rules! on {
+    ($shared:expr, $name:expr, $queue:ident => $do:expr) => {{
+        let queues = &$shared.0.queues;
+        match $name {
+            Name::Webhooks => {
+                let $queue = &queues.webhooks;
+                $do
+            }
+            Name::Builds => {
+                let $queue = &queues.builds;
+                $do
+            }
+            Name::Events => {
+                let $queue = &queues.events;
+                $do
+            }
+            Name::Notifications => {
+                let $queue = &queues.notifications;
+                $do
+            }
+            Name::Deliveries => {
+                let $queue = &queues.deliveries;
+                $do
+            }
+        }
+    }};
+}
 
 // === impl Queues ===
 
@@ -60,17 +163,6 @@ impl Queues {
             events: Queue::new(bus, &config.events),
             notifications: Queue::new(bus, &config.notifications),
             deliveries: Queue::new(bus, &route::deliveries(&config.notifications)),
-        }
-    }
-
-    async fn ask(&self, name: &str, asked: Asked<'_>) -> Answer {
-        match name {
-            "webhooks" => self.webhooks.ask(asked).await,
-            "builds" => self.builds.ask(asked).await,
-            "events" => self.events.ask(asked).await,
-            "notifications" => self.notifications.ask(asked).await,
-            "deliveries" => self.deliveries.ask(asked).await,
-            _ => Err(Problem::NotFound),
         }
     }
 }
@@ -86,47 +178,50 @@ impl<T: Message> Queue<T> {
         }
     }
 
-    async fn depth(&self) -> Result<Value, Problem> {
+    async fn depth(&self) -> Result<Depth, Problem> {
         let (depth, dead) = (self.producer.depth().await?, self.dead.count().await?);
-        Ok(json!({"list": self.name, "waiting": depth.waiting, "lanes": depth.lanes, "dead": dead}))
+        Ok(Depth {
+            list: self.name.clone(),
+            waiting: depth.waiting,
+            lanes: depth.lanes.into_iter().map(|(lane, n)| (lane.to_owned(), n)).collect(),
+            dead,
+        })
     }
 
-    async fn ask(&self, asked: Asked<'_>) -> Answer {
-        match asked {
-            Asked::Page(listing) => {
-                let limit = listing.limit.unwrap_or(USUAL_PAGE).clamp(1, LARGEST_PAGE);
-                let page = self.dead.page(listing.offset.unwrap_or_default(), limit).await?;
-                Ok((StatusCode::OK, Json(page.iter().map(shown).collect())))
-            }
-            Asked::Show(id) => {
-                let letter = self.find(id).await?;
-                let mut whole = shown(&letter);
-                if let Value::Object(fields) = &mut whole {
-                    let text = String::from_utf8_lossy(&letter.payload);
-                    fields.insert("payload".to_owned(), text.into());
-                }
-                Ok((StatusCode::OK, Json(whole)))
-            }
-            Asked::Replay(id) => match self.dead.replay(&self.find(id).await?).await? {
-                Replayed::Queued => Ok((StatusCode::ACCEPTED, Json(json!({"status": "queued"})))),
-                Replayed::Ended(state) => Err(Problem::Conflict(format!("its message has ended as {state}, for ever"))),
-                Replayed::Unreadable(why) => Err(Problem::Conflict(format!("it is no message of this queue: {why}"))),
-            },
-            Asked::Drop(id) => {
-                self.dead.discard(&self.find(id).await?).await?;
-                Ok((StatusCode::OK, Json(json!({"status": "dropped"}))))
-            }
-            Asked::ReplayAll => self.replay_all().await,
-            Asked::DropAll => self.drop_all().await,
-        }
+    async fn page(&self, listing: Listing) -> Result<Json<Vec<Letter>>, Problem> {
+        let limit = listing.limit.unwrap_or(USUAL_PAGE).clamp(1, LARGEST_PAGE);
+        let page = self.dead.page(listing.offset.unwrap_or_default(), limit).await?;
+        Ok(Json(page.iter().map(Letter::of).collect()))
     }
 
     async fn find(&self, id: &str) -> Result<DeadLetter, Problem> {
         self.dead.find(id).await?.ok_or(Problem::NotFound)
     }
 
+    async fn show(&self, id: &str) -> Result<Json<Letter>, Problem> {
+        let letter = self.find(id).await?;
+        let text = String::from_utf8_lossy(&letter.payload).into_owned();
+        Ok(Json(Letter {
+            payload: Some(text),
+            ..Letter::of(&letter)
+        }))
+    }
+
+    async fn replay(&self, id: &str) -> Result<Accepted<Done>, Problem> {
+        match self.dead.replay(&self.find(id).await?).await? {
+            Replayed::Queued => Ok(Accepted(Done { status: "queued" })),
+            Replayed::Ended(state) => Err(Problem::Conflict(format!("its message has ended as {state}, for ever"))),
+            Replayed::Unreadable(why) => Err(Problem::Conflict(format!("it is no message of this queue: {why}"))),
+        }
+    }
+
+    async fn drop_one(&self, id: &str) -> Result<Json<Done>, Problem> {
+        self.dead.discard(&self.find(id).await?).await?;
+        Ok(Json(Done { status: "dropped" }))
+    }
+
     /// Oldest first. Those that cannot be sent again stay; so do the rest when the queue is full.
-    async fn replay_all(&self) -> Answer {
+    async fn replay_all(&self) -> Result<Accepted<AllQueued>, Problem> {
         let all = u32::try_from(self.dead.count().await?).unwrap_or(u32::MAX);
         let (mut queued, mut left) = (0, 0);
         while queued + left < all
@@ -139,67 +234,87 @@ impl<T: Message> Queue<T> {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok((StatusCode::ACCEPTED, Json(json!({"queued": queued, "left": left}))))
+        Ok(Accepted(AllQueued { queued, left }))
     }
 
-    async fn drop_all(&self) -> Answer {
+    async fn drop_all(&self) -> Result<Json<AllDropped>, Problem> {
         let all = self.dead.count().await?;
         self.dead.discard_oldest(all).await?;
-        Ok((StatusCode::OK, Json(json!({"dropped": all}))))
+        Ok(Json(AllDropped { dropped: all }))
     }
 }
 
-/// `GET /v1/queues`: what waits where.
-pub(super) async fn list(State(shared): State<Shared>) -> Result<Json<Value>, Problem> {
+/// What waits where.
+pub(super) async fn list(State(shared): State<Shared>) -> Result<Json<Depths>, Problem> {
     let queues = &shared.0.queues;
-    Ok(Json(json!({
-        "webhooks": queues.webhooks.depth().await?,
-        "builds": queues.builds.depth().await?,
-        "events": queues.events.depth().await?,
-        "notifications": queues.notifications.depth().await?,
-        "deliveries": queues.deliveries.depth().await?,
-    })))
+    Ok(Json(Depths {
+        webhooks: queues.webhooks.depth().await?,
+        builds: queues.builds.depth().await?,
+        events: queues.events.depth().await?,
+        notifications: queues.notifications.depth().await?,
+        deliveries: queues.deliveries.depth().await?,
+    }))
 }
 
-/// `GET /v1/queues/:name/dead?limit=&offset=`: newest first, without the messages themselves.
+/// What could not be done, newest first, without the messages themselves.
 pub(super) async fn letters(
     State(shared): State<Shared>,
-    Path(name): Path<String>,
+    Path(Of { name }): Path<Of>,
     Query(listing): Query<Listing>,
-) -> Answer {
-    shared.0.queues.ask(&name, Asked::Page(listing)).await
+) -> Result<Json<Vec<Letter>>, Problem> {
+    on!(shared, name, queue => queue.page(listing).await)
 }
 
-/// `GET /v1/queues/:name/dead/:id`: with the message.
-pub(super) async fn letter(State(shared): State<Shared>, Path((name, id)): Path<(String, String)>) -> Answer {
-    shared.0.queues.ask(&name, Asked::Show(&id)).await
+/// One of them, with its message.
+pub(super) async fn letter(
+    State(shared): State<Shared>,
+    Path(One { name, id }): Path<One>,
+) -> Result<Json<Letter>, Problem> {
+    on!(shared, name, queue => queue.show(&id).await)
 }
 
-/// `POST /v1/queues/:name/dead/:id`: sends it again.
-pub(super) async fn replay(State(shared): State<Shared>, Path((name, id)): Path<(String, String)>) -> Answer {
-    shared.0.queues.ask(&name, Asked::Replay(&id)).await
+/// Sends it again.
+pub(super) async fn replay(
+    State(shared): State<Shared>,
+    Path(One { name, id }): Path<One>,
+) -> Result<Accepted<Done>, Problem> {
+    on!(shared, name, queue => queue.replay(&id).await)
 }
 
-/// `DELETE /v1/queues/:name/dead/:id`.
-pub(super) async fn drop_one(State(shared): State<Shared>, Path((name, id)): Path<(String, String)>) -> Answer {
-    shared.0.queues.ask(&name, Asked::Drop(&id)).await
+/// Forgets it.
+pub(super) async fn drop_one(
+    State(shared): State<Shared>,
+    Path(One { name, id }): Path<One>,
+) -> Result<Json<Done>, Problem> {
+    on!(shared, name, queue => queue.drop_one(&id).await)
 }
 
-/// `POST /v1/queues/:name/dead`: sends all of them again that can be.
-pub(super) async fn replay_all(State(shared): State<Shared>, Path(name): Path<String>) -> Answer {
-    shared.0.queues.ask(&name, Asked::ReplayAll).await
+/// Sends all of them again that can be.
+pub(super) async fn replay_all(
+    State(shared): State<Shared>,
+    Path(Of { name }): Path<Of>,
+) -> Result<Accepted<AllQueued>, Problem> {
+    on!(shared, name, queue => queue.replay_all().await)
 }
 
-/// `DELETE /v1/queues/:name/dead`.
-pub(super) async fn drop_all(State(shared): State<Shared>, Path(name): Path<String>) -> Answer {
-    shared.0.queues.ask(&name, Asked::DropAll).await
+/// Forgets all of them.
+pub(super) async fn drop_all(
+    State(shared): State<Shared>,
+    Path(Of { name }): Path<Of>,
+) -> Result<Json<AllDropped>, Problem> {
+    on!(shared, name, queue => queue.drop_all().await)
 }
 
-fn shown(letter: &DeadLetter) -> Value {
-    json!({
-        "id": letter.id,
-        "message_id": letter.message_id,
-        "reason": letter.reason,
-        "bytes": letter.payload.len(),
-    })
+// === impl Letter ===
+
+impl Letter {
+    fn of(letter: &DeadLetter) -> Self {
+        Self {
+            id: letter.id.clone(),
+            message_id: letter.message_id.clone(),
+            reason: letter.reason.clone(),
+            bytes: letter.payload.len(),
+            payload: None,
+        }
+    }
 }

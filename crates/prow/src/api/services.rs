@@ -1,100 +1,160 @@
 //! Projects and services: what is built, of which repository, when.
 
-use super::{Shared, builds, problem::Problem};
+use super::{
+    Shared, builds,
+    extract::{Body, ById, Created, Listed, Object, Paging, Path, Query},
+    problem::Problem,
+};
 use crate::{
+    access::Caller,
     notice, planner,
     service::{Recipe, Service},
     store::{Build, Error, Page, Project},
 };
-use axum::{
-    Json,
-    body::Bytes,
-    extract::{Path, Query, State},
-    http::StatusCode,
-};
-use contract::{CloneUrl, CommitHash, InvalidProjectName, Message as _, ProjectName, RelativePath, Timestamp};
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use axum::{Json, extract::State, response::NoContent};
+use contract::{BuildId, CloneUrl, CommitHash, InvalidProjectName, Message as _, ProjectName, RelativePath, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-#[derive(Deserialize)]
+/// A project to be added.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct NewProject {
+pub(super) struct NewProject {
+    /// The repository's full name.
     name: ProjectName,
 }
 
-#[derive(Deserialize)]
+/// A service to be added.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct NewService {
+pub(super) struct NewService {
     project_id: i64,
+    #[schemars(regex(pattern = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"))]
     name: String,
-    #[serde(default)]
-    recipe: Recipe,
+    recipe: Option<Object<Recipe>>,
 }
 
-#[derive(Deserialize)]
+/// What becomes of a service.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ChangedService {
-    recipe: Recipe,
+pub(super) struct ChangedService {
+    recipe: Object<Recipe>,
 }
 
 /// What is asked for by hand.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct NewBuild {
+pub(super) struct NewBuild {
     /// That of its newest build, if there is one.
     git_url: Option<CloneUrl>,
     /// A commit's hash; else a branch or tag of which a commit is known.
+    #[schemars(length(min = 1))]
     git_ref: String,
     context_path: Option<RelativePath>,
     dockerfile: Option<RelativePath>,
 }
 
-#[derive(Debug, Deserialize)]
+/// Which services.
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct OfProject {
+    /// Only those of this project.
     project_id: Option<i64>,
+}
+
+/// A repository.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Project")]
+pub(super) struct ShownProject {
+    id: i64,
+    name: String,
+    created_at: Timestamp,
+}
+
+/// One thing that is built of a repository.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Service")]
+pub(super) struct Shown {
+    id: i64,
+    project_id: i64,
+    name: String,
+    recipe: Recipe,
+    created_at: Timestamp,
+}
+
+/// A build that begins.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BegunByHand")]
+pub(super) struct Begun {
+    build_id: i64,
+    /// Name of the build for ever, and of its job.
+    job_id: BuildId,
+    status: &'static str,
 }
 
 /// Longest name of a service.
 const NAME_BYTES: usize = 64;
 
-/// `GET /v1/cicd/projects`, by name.
-pub(super) async fn projects(State(shared): State<Shared>) -> Result<Json<Value>, Problem> {
+/// Projects by their names.
+pub(super) async fn projects(State(shared): State<Shared>, caller: Caller) -> Result<Json<Vec<ShownProject>>, Problem> {
     let projects = shared.0.store.projects().await?;
-    Ok(Json(projects.iter().map(shown_project).collect()))
+    let theirs = projects.into_iter().filter(|project| caller.sees(project.id));
+    Ok(Json(theirs.map(ShownProject::from).collect()))
 }
 
-/// `POST /v1/cicd/projects` `{name}`.
+/// Adds a project.
 pub(super) async fn add_project(
     State(shared): State<Shared>,
-    body: Bytes,
-) -> Result<(StatusCode, Json<Value>), Problem> {
-    let NewProject { name } = parse(&body)?;
-    let added = shared.0.store.add_project(name.as_str()).await.map_err(taken)?;
-    Ok((StatusCode::CREATED, Json(shown_project(&added))))
+    Body(NewProject { name }): Body<NewProject>,
+) -> Result<Created<ShownProject>, Problem> {
+    let added = shared.0.store.add_project(name.as_str()).await?;
+    Ok(Created(added.into()))
 }
 
-/// `GET /v1/cicd/projects/:id`.
-pub(super) async fn project(State(shared): State<Shared>, Path(id): Path<i64>) -> Result<Json<Value>, Problem> {
-    let project = shared.0.store.project(id).await?.ok_or(Problem::NotFound)?;
-    Ok(Json(shown_project(&project)))
+/// A project.
+pub(super) async fn project(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Path(ById { id }): Path<ById>,
+) -> Result<Json<ShownProject>, Problem> {
+    let project = shared.0.store.project(id).await?;
+    let project = project.filter(|project| caller.sees(project.id));
+    Ok(Json(project.ok_or(Problem::NotFound)?.into()))
 }
 
-/// `GET /v1/cicd/services?project_id=`.
+/// Removes a project that has no services.
+pub(super) async fn remove_project(
+    State(shared): State<Shared>,
+    Path(ById { id }): Path<ById>,
+) -> Result<NoContent, Problem> {
+    match shared.0.store.remove_project(id).await {
+        Ok(true) => Ok(NoContent),
+        Ok(false) => Err(Problem::NotFound),
+        Err(Error::Taken) => Err(Problem::Conflict(
+            "it has services, or builds: these come first".to_owned(),
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Services, in the order in which they were added.
 pub(super) async fn services(
     State(shared): State<Shared>,
+    caller: Caller,
     Query(of): Query<OfProject>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Vec<Shown>>, Problem> {
     let services = shared.0.store.services(of.project_id).await?;
-    Ok(Json(services.iter().map(shown).collect()))
+    let theirs = services.into_iter().filter(|service| caller.sees(service.project_id));
+    Ok(Json(theirs.map(Shown::from).collect()))
 }
 
-/// `POST /v1/cicd/services` `{project_id, name, recipe}`.
-pub(super) async fn add(State(shared): State<Shared>, body: Bytes) -> Result<(StatusCode, Json<Value>), Problem> {
+/// Adds a service to a project.
+pub(super) async fn add(State(shared): State<Shared>, Body(new): Body<NewService>) -> Result<Created<Shown>, Problem> {
     let NewService {
         project_id,
         name,
         recipe,
-    } = parse(&body)?;
+    } = new;
+    let recipe = recipe.map(|Object(recipe)| recipe).unwrap_or_default();
     let first = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let others = |c: char| first(c) || matches!(c, '.' | '-');
     if name.len() > NAME_BYTES || !name.starts_with(first) || !name.chars().all(others) {
@@ -108,49 +168,66 @@ pub(super) async fn add(State(shared): State<Shared>, body: Bytes) -> Result<(St
             "project_id: there is no such project".to_owned(),
         ));
     }
-    let added = store.add_service(project_id, &name, &recipe).await.map_err(taken)?;
-    Ok((StatusCode::CREATED, Json(shown(&added))))
+    let added = store.add_service(project_id, &name, &recipe).await?;
+    Ok(Created(added.into()))
 }
 
-/// `GET /v1/cicd/services/:id`.
-pub(super) async fn show(State(shared): State<Shared>, Path(id): Path<i64>) -> Result<Json<Value>, Problem> {
-    Ok(Json(shown(&find(&shared, id).await?)))
+/// A service.
+pub(super) async fn show(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Path(ById { id }): Path<ById>,
+) -> Result<Json<Shown>, Problem> {
+    Ok(Json(find(&shared, &caller, id).await?.into()))
 }
 
-/// `PUT /v1/cicd/services/:id` `{recipe}`.
+/// Changes what a service is built of; builds that were planned before keep what they have.
 pub(super) async fn change(
     State(shared): State<Shared>,
-    Path(id): Path<i64>,
-    body: Bytes,
-) -> Result<Json<Value>, Problem> {
-    let ChangedService { recipe } = parse(&body)?;
+    Path(ById { id }): Path<ById>,
+    Body(ChangedService { recipe: Object(recipe) }): Body<ChangedService>,
+) -> Result<Json<Shown>, Problem> {
     is_sound(&recipe)?;
     let changed = shared.0.store.change_service(id, &recipe).await?;
-    Ok(Json(shown(&changed.ok_or(Problem::NotFound)?)))
+    Ok(Json(changed.ok_or(Problem::NotFound)?.into()))
 }
 
-/// `GET /v1/cicd/services/:id/builds?limit=&cursor=`: newest first.
+/// Removes a service of which nothing was ever built.
+pub(super) async fn remove(State(shared): State<Shared>, Path(ById { id }): Path<ById>) -> Result<NoContent, Problem> {
+    match shared.0.store.remove_service(id).await {
+        Ok(true) => Ok(NoContent),
+        Ok(false) => Err(Problem::NotFound),
+        Err(Error::Taken) => {
+            let text = "it was built; to build it no more, give it a recipe without events: branches [\"!**\"]";
+            Err(Problem::Conflict(text.to_owned()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Builds of a service, newest first.
 pub(super) async fn builds(
     State(shared): State<Shared>,
-    Path(id): Path<i64>,
-    Query(listing): Query<builds::Listing>,
-) -> Result<Json<Value>, Problem> {
-    let service = find(&shared, id).await?;
+    caller: Caller,
+    Path(ById { id }): Path<ById>,
+    Query(paging): Query<Paging>,
+) -> Result<Listed<builds::Shown>, Problem> {
+    let service = find(&shared, &caller, id).await?;
     let page = Page {
         service: Some(service.id),
-        ..listing.page()
+        ..Page::default()
     };
-    builds::page(&shared, page).await
+    builds::listed(&shared, &paging, page).await
 }
 
-/// `POST /v1/cicd/services/:id/build` `{git_ref, git_url?, context_path?, dockerfile?}`.
+/// Builds a service by hand.
 pub(super) async fn build(
     State(shared): State<Shared>,
-    Path(id): Path<i64>,
-    body: Bytes,
-) -> Result<(StatusCode, Json<Value>), Problem> {
-    let asked: NewBuild = parse(&body)?;
-    let service = find(&shared, id).await?;
+    caller: Caller,
+    Path(ById { id }): Path<ById>,
+    Body(asked): Body<NewBuild>,
+) -> Result<Created<Begun>, Problem> {
+    let service = find(&shared, &caller, id).await?;
     let store = &shared.0.store;
     let project = store.project(service.project_id).await?.ok_or(Problem::NotFound)?;
     let newest = |about| store.newest_of_service(service.id, about);
@@ -186,8 +263,11 @@ pub(super) async fn build(
         return Err(Problem::Conflict("there is such a build already".to_owned()));
     };
     shared.0.kick.now();
-    let body = json!({"build_id": build.id, "job_id": build.message.id, "status": build.status.as_str()});
-    Ok((StatusCode::CREATED, Json(body)))
+    Ok(Created(Begun {
+        build_id: build.id,
+        job_id: build.message.id,
+        status: build.status.as_str(),
+    }))
 }
 
 /// The newest commit that is known of a branch or tag, and its whole ref. Prow reads no repositories; it knows what
@@ -213,19 +293,12 @@ where
     Err(Problem::Unprocessable(text.to_owned()))
 }
 
-async fn find(shared: &Shared, id: i64) -> Result<Service, Problem> {
-    shared.0.store.service(id).await?.ok_or(Problem::NotFound)
-}
-
-/// A body of JSON; the mistake names the field.
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| {
-        if error.is_data() {
-            Problem::Unprocessable(error.to_string())
-        } else {
-            Problem::BadRequest(format!("the body is not JSON: {error}"))
-        }
-    })
+/// A service of a project that they see.
+pub(super) async fn find(shared: &Shared, caller: &Caller, id: i64) -> Result<Service, Problem> {
+    let service = shared.0.store.service(id).await?;
+    service
+        .filter(|service| caller.sees(service.project_id))
+        .ok_or(Problem::NotFound)
 }
 
 fn is_sound(recipe: &Recipe) -> Result<(), Problem> {
@@ -234,28 +307,28 @@ fn is_sound(recipe: &Recipe) -> Result<(), Problem> {
     })
 }
 
-fn taken(error: Error) -> Problem {
-    if matches!(error, Error::Taken) {
-        Problem::Conflict(error.to_string())
-    } else {
-        error.into()
+// === impl ShownProject ===
+
+impl From<Project> for ShownProject {
+    fn from(project: Project) -> Self {
+        Self {
+            id: project.id,
+            name: project.name,
+            created_at: Timestamp::from_millis(project.created_at),
+        }
     }
 }
 
-fn shown_project(project: &Project) -> Value {
-    json!({
-        "id": project.id,
-        "name": project.name,
-        "created_at": Timestamp::from_millis(project.created_at),
-    })
-}
+// === impl Shown ===
 
-fn shown(service: &Service) -> Value {
-    json!({
-        "id": service.id,
-        "project_id": service.project_id,
-        "name": service.name,
-        "recipe": service.recipe,
-        "created_at": Timestamp::from_millis(service.created_at),
-    })
+impl From<Service> for Shown {
+    fn from(service: Service) -> Self {
+        Self {
+            id: service.id,
+            project_id: service.project_id,
+            name: service.name,
+            recipe: service.recipe,
+            created_at: Timestamp::from_millis(service.created_at),
+        }
+    }
 }

@@ -2,8 +2,9 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 use regex::Regex;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 /// Patterns of names; the last one that matches decides. None, or only some that take away, begin with all names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +44,19 @@ impl Patterns {
         let begins_with_all = self.0.iter().all(|pattern| pattern.takes_away);
         let last = self.0.iter().rev().find(|pattern| pattern.matcher.is_match(name));
         last.map_or(begins_with_all, |pattern| !pattern.takes_away)
+    }
+}
+
+impl JsonSchema for Patterns {
+    fn schema_name() -> Cow<'static, str> {
+        "Patterns".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "array", "maxItems": MOST, "items": {"type": "string", "minLength": 1, "maxLength": LONGEST},
+            "description": "Globs, or regular expressions between slashes; `!` takes away, the last that matches decides."
+        })
     }
 }
 

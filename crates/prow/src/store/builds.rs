@@ -4,7 +4,8 @@ use super::{Error, Intent, Store, outbox, services, text};
 use crate::service::USUAL;
 use bus::clock;
 use contract::{BuildQueueMessage, BuildStatus, Failure, Message, StageTime};
-use sqlx::{AnyConnection, Row as _, any::AnyRow};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
+use std::fmt::Write as _;
 
 /// A build as prow knows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,14 +44,18 @@ pub(crate) struct Build {
     pub(crate) updated_at: i64,
 }
 
-/// A page of a list, newest first.
-#[derive(Clone, Copy, Debug)]
+/// A page of the list of builds, newest first.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Page {
     pub(crate) limit: u32,
     /// Only builds older than this one.
     pub(crate) before: Option<i64>,
     /// Only those of this service.
     pub(crate) service: Option<i64>,
+    /// Only those of these projects.
+    pub(crate) projects: Option<Vec<i64>>,
+    /// Only those in this state.
+    pub(crate) status: Option<BuildStatus>,
 }
 
 /// Every column, and the name of the service.
@@ -223,17 +228,27 @@ impl Store {
     }
 
     /// Builds, newest first.
-    pub(crate) async fn builds(&self, page: Page) -> Result<Vec<Build>, Error> {
-        let query = match page.service {
-            Some(_) => select!("WHERE b.id < $1 AND b.service_id = $3 ORDER BY b.id DESC LIMIT $2"),
-            None => select!("WHERE b.id < $1 ORDER BY b.id DESC LIMIT $2"),
-        };
-        let rows = sqlx::query(query)
+    pub(crate) async fn builds(&self, page: &Page) -> Result<Vec<Build>, Error> {
+        // Only what is asked for is in the query, so that each has its index; all of it is numbers.
+        let mut wanted = String::new();
+        if let Some(service) = page.service {
+            write!(wanted, " AND b.service_id = {service}").ok();
+        }
+        if let Some(projects) = &page.projects {
+            let projects: Vec<String> = projects.iter().map(i64::to_string).collect();
+            write!(wanted, " AND b.project_id IN ({})", projects.join(",")).ok();
+        }
+        if page.status.is_some() {
+            wanted.push_str(" AND b.status = $3");
+        }
+        let query = format!("{}{wanted} ORDER BY b.id DESC LIMIT $2", select!("WHERE b.id < $1"));
+        let mut query = sqlx::query(AssertSqlSafe(query))
             .bind(page.before.unwrap_or(i64::MAX))
-            .bind(i64::from(page.limit))
-            .bind(page.service)
-            .fetch_all(&self.readers)
-            .await?;
+            .bind(i64::from(page.limit));
+        if let Some(status) = page.status {
+            query = query.bind(status.as_str());
+        }
+        let rows = query.fetch_all(&self.readers).await?;
         rows.iter().map(Build::from_row).collect()
     }
 

@@ -159,6 +159,7 @@ impl Kind {
             step(2, "sent", include_str!("../../migrations/2-sent.sql")),
             step(3, "services", include_str!("../../migrations/3-services.sql")),
             step(4, "logs", include_str!("../../migrations/4-logs.sql")),
+            step(5, "access", include_str!("../../migrations/5-access.sql")),
         ]
     }
 

@@ -3,7 +3,10 @@
 use super::{Error, Store};
 use crate::service::{Recipe, Service};
 use bus::clock;
-use sqlx::{AnyConnection, Row as _, any::AnyRow};
+use sqlx::{
+    AnyConnection, Row as _,
+    any::{AnyQueryResult, AnyRow},
+};
 
 /// A repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +58,15 @@ impl Store {
     pub(crate) async fn project(&self, id: i64) -> Result<Option<Project>, Error> {
         let row = sqlx::query("SELECT * FROM projects WHERE id = $1")
             .bind(id)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.as_ref().map(Project::from_row))
+    }
+
+    /// A project by its name.
+    pub(crate) async fn project_named(&self, name: &str) -> Result<Option<Project>, Error> {
+        let row = sqlx::query("SELECT * FROM projects WHERE name = $1")
+            .bind(name)
             .fetch_optional(&self.readers)
             .await?;
         Ok(row.as_ref().map(Project::from_row))
@@ -115,6 +127,26 @@ impl Store {
         row.as_ref().map(Service::from_row).ok_or(Error::Taken)?
     }
 
+    /// Removes a service that nothing was ever built of; `Taken` when something was.
+    pub(crate) async fn remove_service(&self, id: i64) -> Result<bool, Error> {
+        removed(
+            sqlx::query("DELETE FROM services WHERE id = $1")
+                .bind(id)
+                .execute(&self.writer)
+                .await,
+        )
+    }
+
+    /// Removes a project that has no services; `Taken` when it has some.
+    pub(crate) async fn remove_project(&self, id: i64) -> Result<bool, Error> {
+        removed(
+            sqlx::query("DELETE FROM projects WHERE id = $1")
+                .bind(id)
+                .execute(&self.writer)
+                .await,
+        )
+    }
+
     /// Changes what a service is built of; builds that wait keep what they have.
     pub(crate) async fn change_service(&self, id: i64, recipe: &Recipe) -> Result<Option<Service>, Error> {
         let row = sqlx::query("UPDATE services SET recipe = $2 WHERE id = $1 RETURNING *")
@@ -123,6 +155,14 @@ impl Store {
             .fetch_optional(&self.writer)
             .await?;
         row.as_ref().map(Service::from_row).transpose()
+    }
+}
+
+fn removed(done: Result<AnyQueryResult, sqlx::Error>) -> Result<bool, Error> {
+    match done {
+        Ok(done) => Ok(done.rows_affected() == 1),
+        Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => Err(Error::Taken),
+        Err(error) => Err(error.into()),
     }
 }
 

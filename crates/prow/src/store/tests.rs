@@ -42,6 +42,10 @@ on_both! {
     an_approval_a_repetition_and_an_ending_are_found_again
     projects_and_services_have_one_name_each
     a_newer_build_takes_the_place_of_the_older
+    tokens_are_found_by_their_first_part_until_they_are_removed
+    a_change_is_recorded_before_it_is_done
+    a_request_with_a_key_is_ours_once
+    builds_are_listed_by_project_service_and_state
 }
 
 impl Lab {
@@ -128,10 +132,9 @@ async fn a_build_is_recorded_once_with_its_intents_however_often_it_comes(lab: L
     assert_eq!(lab.intents().await, (1, 1));
     let builds = lab
         .store
-        .builds(Page {
+        .builds(&Page {
             limit: 10,
-            before: None,
-            service: None,
+            ..Page::default()
         })
         .await
         .unwrap();
@@ -315,14 +318,94 @@ async fn a_newer_build_takes_the_place_of_the_older(lab: Lab) {
     let newer = first.unwrap().pop().unwrap().id.max(second.unwrap().pop().unwrap().id);
     let page = Page {
         limit: 10,
-        before: None,
-        service: None,
+        ..Page::default()
     };
     let superseded_by = async || {
-        let builds = lab.store.builds(page).await.unwrap();
+        let builds = lab.store.builds(&page).await.unwrap();
         builds.iter().map(|build| build.superseded_by).collect::<Vec<_>>()
     };
     assert_eq!(superseded_by().await, [None, Some(newer)]);
     let third = record("d-3", with("b-3")).await;
     assert_eq!(superseded_by().await, [None, Some(third.id), Some(newer)]);
+}
+
+async fn tokens_are_found_by_their_first_part_until_they_are_removed(lab: Lab) {
+    let token = Token {
+        id: 0,
+        name: "ci".to_owned(),
+        prefix: "abc".to_owned(),
+        digest: "d".to_owned(),
+        role: crate::access::Role::Deployer,
+        projects: Some(vec![1, 2]),
+        created_at: 0,
+        expires_at: Some(7),
+        used_at: None,
+    };
+    let added = lab.store.add_token(&token).await.unwrap();
+    assert!(matches!(lab.store.add_token(&token).await, Err(Error::Taken)));
+    assert_eq!(lab.store.token("abc").await.unwrap().as_ref(), Some(&added));
+    assert_eq!((added.projects, added.expires_at), (Some(vec![1, 2]), Some(7)));
+    assert_eq!(lab.store.token("ab").await.unwrap(), None);
+    lab.store.token_used(added.id).await.unwrap();
+    assert!(lab.store.tokens().await.unwrap()[0].used_at.is_some());
+    assert!(lab.store.remove_token(added.id).await.unwrap());
+    assert!(!lab.store.remove_token(added.id).await.unwrap());
+    assert_eq!(lab.store.token("abc").await.unwrap(), None);
+}
+
+async fn a_change_is_recorded_before_it_is_done(lab: Lab) {
+    let begin = async |path| lab.store.begin_change("me", "127.0.0.1", "POST", path).await.unwrap();
+    let (first, second) = (begin("/a").await, begin("/b").await);
+    lab.store.end_change(first, 201).await.unwrap();
+    let changes = lab.store.changes(None, 10).await.unwrap();
+    let seen: Vec<_> = changes
+        .iter()
+        .map(|change| (change.id, change.path.as_str(), change.status))
+        .collect();
+    assert_eq!(seen, [(second, "/b", None), (first, "/a", Some(201))]);
+    assert_eq!(lab.store.changes(Some(second), 10).await.unwrap().len(), 1);
+}
+
+async fn a_request_with_a_key_is_ours_once(lab: Lab) {
+    let begin = async |who, digest| lab.store.begin_reply(who, "k", digest).await.unwrap();
+    assert_eq!(begin("me", "d").await, Known::New);
+    assert_eq!(begin("me", "d").await, Known::Begun);
+    assert_eq!(begin("me", "e").await, Known::Another);
+    assert_eq!(begin("you", "e").await, Known::New, "keys are of one caller");
+    lab.store.end_reply("me", "k", Some((201, "{}"))).await.unwrap();
+    let answered = Known::Answered {
+        status: 201,
+        body: "{}".to_owned(),
+    };
+    assert_eq!(begin("me", "d").await, answered);
+    lab.store.end_reply("you", "k", None).await.unwrap();
+    assert_eq!(begin("you", "f").await, Known::New, "what failed may be sent again");
+    lab.store.forget_replies(bus::clock::now_ms() + 1).await.unwrap();
+    assert_eq!(begin("me", "other").await, Known::New);
+}
+
+async fn builds_are_listed_by_project_service_and_state(lab: Lab) {
+    let build = lab.queue("d-1").await.unwrap();
+    let count = async |page: Page| lab.store.builds(&Page { limit: 10, ..page }).await.unwrap().len();
+    let of = |project| Page {
+        projects: Some(vec![project]),
+        ..Page::default()
+    };
+    assert_eq!((count(of(build.project_id)).await, count(of(999)).await), (1, 0));
+    let of = |service| Page {
+        service: Some(service),
+        ..Page::default()
+    };
+    assert_eq!((count(of(build.service_id)).await, count(of(999)).await), (1, 0));
+    let of = |status| Page {
+        status: Some(status),
+        ..Page::default()
+    };
+    assert_eq!(
+        (
+            count(of(BuildStatus::Queued)).await,
+            count(of(BuildStatus::Building)).await
+        ),
+        (1, 0)
+    );
 }

@@ -25,6 +25,17 @@ pub(crate) struct Place {
     pub(crate) delivery: String,
 }
 
+/// Webhooks older than a place.
+macro_rules! told {
+    ($which:literal) => {
+        concat!(
+            "SELECT * FROM webhooks WHERE (received_at, delivery) < ($1, $2) ",
+            $which,
+            " ORDER BY received_at DESC, delivery DESC LIMIT $3"
+        )
+    };
+}
+
 // === impl Told ===
 
 impl Told {
@@ -64,16 +75,19 @@ impl Store {
         repository: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Told>, Error> {
-        let rows = sqlx::query(
-            "SELECT * FROM webhooks WHERE (received_at, delivery) < ($1, $2) AND ($3 IS NULL OR repository = $3)
-             ORDER BY received_at DESC, delivery DESC LIMIT $4",
-        )
-        .bind(before.map_or(i64::MAX, |place| place.received_at))
-        .bind(before.map_or("", |place| place.delivery.as_str()))
-        .bind(repository)
-        .bind(i64::from(limit))
-        .fetch_all(&self.readers)
-        .await?;
+        let query = match repository {
+            None => told!(""),
+            Some(_) => told!("AND repository = $4"),
+        };
+        let query = sqlx::query(query)
+            .bind(before.map_or(i64::MAX, |place| place.received_at))
+            .bind(before.map_or("", |place| place.delivery.as_str()))
+            .bind(i64::from(limit));
+        let query = match repository {
+            None => query,
+            Some(name) => query.bind(name),
+        };
+        let rows = query.fetch_all(&self.readers).await?;
         Ok(rows.iter().map(Told::from_row).collect())
     }
 

@@ -1,0 +1,235 @@
+//! Who may use the API, for what; and that asking twice does once.
+
+use e2e::{API_TOKEN, Forge};
+use reqwest::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+
+struct Client<'a> {
+    forge: &'a Forge,
+    http: reqwest::Client,
+}
+
+impl<'a> Client<'a> {
+    fn new(forge: &'a Forge) -> Self {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { forge, http }
+    }
+
+    /// A new token.
+    async fn token(&self, name: &str, role: &str, projects: Value) -> String {
+        let new = json!({"name": name, "role": role, "projects": projects});
+        let made = self.json(API_TOKEN, Method::POST, "/v1/tokens", Some(new)).await;
+        made["token"].as_str().unwrap().to_owned()
+    }
+
+    async fn ask(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        header: (&str, &str),
+    ) -> Response {
+        let mut request = self.http.request(method, format!("{}{path}", self.forge.prow_url()));
+        request = request.bearer_auth(token).header(header.0, header.1);
+        if let Some(body) = body {
+            request = request.body(body.to_string());
+        }
+        request.send().await.unwrap()
+    }
+
+    async fn status(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> u16 {
+        self.ask(token, method, path, body, ("x-nothing", ""))
+            .await
+            .status()
+            .as_u16()
+    }
+
+    async fn json(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> Value {
+        let response = self.ask(token, method, path, body, ("x-nothing", "")).await;
+        serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default()
+    }
+}
+
+/// Two projects with a service each.
+async fn start() -> Forge {
+    let forge = Forge::start_with(0, &[]).await;
+    let client = Client::new(&forge);
+    for (name, project) in [("acme/shop", 1), ("acme/other", 2)] {
+        let added = client
+            .status(
+                API_TOKEN,
+                Method::POST,
+                "/v1/cicd/projects",
+                Some(json!({"name": name})),
+            )
+            .await;
+        assert_eq!(added, 201);
+        let service = json!({"project_id": project, "name": "api"});
+        assert_eq!(
+            client
+                .status(API_TOKEN, Method::POST, "/v1/cicd/services", Some(service))
+                .await,
+            201
+        );
+    }
+    forge
+}
+
+fn begin(service: i64) -> (String, Option<Value>) {
+    let build = json!({"git_ref": "a".repeat(40), "git_url": "https://example.org/o/r.git"});
+    (format!("/v1/cicd/services/{service}/build"), Some(build))
+}
+
+#[tokio::test]
+async fn a_token_may_do_what_its_role_and_its_projects_allow() {
+    let forge = start().await;
+    let client = Client::new(&forge);
+    let viewer = client.token("viewer", "viewer", Value::Null).await;
+    let deployer = client.token("deployer", "deployer", json!([1])).await;
+    assert!(viewer.starts_with("forge_"));
+    let cut_off: String = viewer.chars().take(viewer.len() - 1).collect();
+    let ((one, build), (two, _)) = (begin(1), begin(2));
+    for (token, method, path, body, expected) in [
+        (&*viewer, Method::GET, "/v1/cicd/projects", None, 200),
+        (&viewer, Method::POST, &one, build.clone(), 403),
+        (&viewer, Method::GET, "/v1/tokens", None, 403),
+        (&deployer, Method::POST, &one, build.clone(), 201),
+        (&deployer, Method::POST, &two, build.clone(), 404),
+        (&deployer, Method::GET, "/v1/cicd/projects/2", None, 404),
+        (
+            &deployer,
+            Method::POST,
+            "/v1/cicd/projects",
+            Some(json!({"name": "x/y"})),
+            403,
+        ),
+        (&deployer, Method::GET, "/v1/queues/builds/dead", None, 403),
+        (API_TOKEN, Method::POST, &two, build.clone(), 201),
+        ("forge_0123456789abcdef", Method::GET, "/v1/cicd/projects", None, 401),
+        (&cut_off, Method::GET, "/v1/cicd/projects", None, 401),
+    ] {
+        assert_eq!(client.status(token, method, path, body).await, expected, "{path}");
+    }
+    // What is listed is what they may see.
+    let builds = client.json(&deployer, Method::GET, "/v1/cicd/builds", None).await;
+    assert_eq!(
+        (builds.as_array().unwrap().len(), &builds[0]["project_id"]),
+        (1, &json!(1))
+    );
+    let uid = client.json(API_TOKEN, Method::GET, "/v1/cicd/builds", None).await[0]["uid"].clone();
+    let path = format!("/v1/cicd/builds/{}", uid.as_str().unwrap());
+    assert_eq!(client.status(&deployer, Method::GET, &path, None).await, 404);
+    assert_eq!(client.status(&viewer, Method::GET, &path, None).await, 200);
+    let me = client.json(&deployer, Method::GET, "/v1/me", None).await;
+    assert_eq!(me, json!({"name": "deployer", "role": "deployer", "projects": [1]}));
+}
+
+#[tokio::test]
+async fn a_token_is_shown_once_ends_at_once_and_what_was_done_with_it_is_known() {
+    let forge = start().await;
+    let client = Client::new(&forge);
+    let viewer = client.token("viewer", "viewer", Value::Null).await;
+    let (path, build) = begin(1);
+    assert_eq!(client.status(&viewer, Method::POST, &path, build.clone()).await, 403);
+    assert_eq!(client.status(API_TOKEN, Method::POST, &path, build).await, 201);
+    let tokens = client.json(API_TOKEN, Method::GET, "/v1/tokens", None).await;
+    assert!(
+        !tokens.to_string().contains(&viewer) && tokens[0]["used_at"].is_string(),
+        "{tokens}"
+    );
+    let token = format!("/v1/tokens/{}", tokens[0]["id"]);
+    assert_eq!(client.status(API_TOKEN, Method::DELETE, &token, None).await, 204);
+    assert_eq!(
+        client.status(&viewer, Method::GET, "/v1/cicd/projects", None).await,
+        401
+    );
+    assert_eq!(client.status(API_TOKEN, Method::DELETE, &token, None).await, 404);
+
+    let changes = client.json(API_TOKEN, Method::GET, "/v1/audit", None).await;
+    let seen: Vec<_> = changes
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| (&c["who"], &c["path"], &c["status"]))
+        .collect();
+    for (who, status) in [("viewer", 403), ("admin", 201)] {
+        assert!(seen.contains(&(&json!(who), &json!(path), &json!(status))), "{seen:?}");
+    }
+    assert_eq!(changes[0]["peer"], "127.0.0.1");
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_twice_is_done_once_and_what_is_known_is_not_sent_again() {
+    let forge = start().await;
+    let client = Client::new(&forge);
+    let begin = async |key: &str, git_ref: &str| {
+        let body = json!({"git_ref": git_ref, "git_url": "https://example.org/o/r.git"});
+        let path = "/v1/cicd/services/1/build";
+        let response = client
+            .ask(API_TOKEN, Method::POST, path, Some(body), ("idempotency-key", key))
+            .await;
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let commit = "a".repeat(40);
+    let first = begin("k-1", &commit).await;
+    assert_eq!(first.0, 201);
+    assert_eq!(begin("k-1", &commit).await, first);
+    assert_eq!(begin("k-1", &"b".repeat(40)).await.0, 422, "the key of another request");
+    assert_eq!(begin(&"k".repeat(256), &commit).await.0, 400);
+    assert_eq!(forge.builds().await.len(), 1);
+    assert_ne!(begin("k-2", &commit).await.1, first.1);
+
+    let list = async |tag: &str| {
+        client
+            .ask(API_TOKEN, Method::GET, "/v1/cicd/builds", None, ("if-none-match", tag))
+            .await
+    };
+    let known = list("").await;
+    let tag = known.headers()["etag"].to_str().unwrap().to_owned();
+    assert_eq!(list(&tag).await.status(), StatusCode::NOT_MODIFIED);
+    begin("k-3", &commit).await;
+    assert_eq!(list(&tag).await.status(), StatusCode::OK);
+    for (name, value) in [("x-content-type-options", "nosniff"), ("cache-control", "no-cache")] {
+        assert_eq!(known.headers()[name], value);
+    }
+    let page = client
+        .json(API_TOKEN, Method::GET, "/v1/cicd/builds?limit=2", None)
+        .await;
+    assert_eq!(page.as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_is_refused() {
+    let forge = Forge::start_with(0, &[]).await;
+    let client = Client::new(&forge);
+    let body = |bytes: usize| Some(json!({"name": "x".repeat(bytes)}));
+    let path = "/v1/cicd/projects";
+    assert_eq!(client.status(API_TOKEN, Method::POST, path, body(1_048_577)).await, 413);
+    assert_eq!(client.status(API_TOKEN, Method::POST, path, body(1_000_000)).await, 422);
+    let keyed = client
+        .ask(API_TOKEN, Method::POST, path, body(1_048_577), ("idempotency-key", "k"))
+        .await;
+    assert_eq!(keyed.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_pattern_that_is_too_long_is_refused() {
+    let forge = start().await;
+    let client = Client::new(&forge);
+    let (path, build) = begin(1);
+    client.status(API_TOKEN, Method::POST, &path, build).await;
+    for (pattern, expected) in [
+        ("x".repeat(1_001), 422),
+        ("x".repeat(1_000), 200),
+        ("%28%3F%3Ax%7B1000%7D%29%7B1000%7D".to_owned(), 422),
+        ("%28".to_owned(), 422),
+    ] {
+        let path = format!("/v1/cicd/builds/1/logs?grep={pattern}");
+        assert_eq!(
+            client.status(API_TOKEN, Method::GET, &path, None).await,
+            expected,
+            "{pattern:.20}"
+        );
+    }
+}
