@@ -4,6 +4,7 @@ mod build;
 mod cancel;
 mod commit;
 mod delivery;
+pub mod deployment;
 mod event;
 mod fields;
 mod id;
@@ -22,9 +23,13 @@ pub use build::{BuildQueueMessage, PullRequestData, WebhookData};
 pub use cancel::{CancelOutcome, CancelRequest};
 pub use commit::{Branch, CommitHash, InvalidBranch, InvalidCommitHash};
 pub use delivery::{PullRequest, Repository, SourceEvent, WebhookDelivery};
+pub use deployment::{DeployConfig, Deploying, DeploymentEvent, DeploymentQueueMessage, HealthCheck, Running};
 pub use event::{BuildEvent, Failure, Happening, Image, Stage, StageTime};
 pub use fields::{FieldError, InvalidMessage};
-pub use id::{BuildId, DeliveryId, InvalidBuildId, InvalidDeliveryId};
+pub use id::{
+    BuildId, DeliveryId, DeploymentId, ImageReference, InvalidBuildId, InvalidDeliveryId, InvalidDeploymentId,
+    InvalidImageReference, InvalidServiceName, ServiceName,
+};
 pub use log::{LogChunk, LogLine, Stream};
 pub use message::Message;
 pub use metadata::Metadata;

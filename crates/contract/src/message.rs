@@ -1,7 +1,8 @@
 //! What every message on a list has in common.
 
 use crate::{
-    BuildEvent, BuildQueueMessage, EndpointDelivery, InvalidMessage, Metadata, Notification, Priority, WebhookDelivery,
+    BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, EndpointDelivery, InvalidMessage, Metadata,
+    Notification, Priority, WebhookDelivery,
 };
 use serde::{Serialize, de::DeserializeOwned, ser::Error as _};
 
@@ -84,6 +85,8 @@ message!(
     }
 );
 message!(BuildEvent, |this| this.key());
+message!(DeploymentQueueMessage, |this| this.id.to_string());
+message!(DeploymentEvent, |this| this.key());
 message!(Notification, |this| this.event_id.to_string());
 
 impl sealed::Sealed for BuildQueueMessage {}

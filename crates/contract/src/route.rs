@@ -3,7 +3,10 @@
 //! Side keys of a list `L` live at `{L}:…`; where `L` already contains a hash tag, at `L:…`. They
 //! hash to the same Redis Cluster slot as `L`, so that one script may touch them all.
 
-use crate::{BuildEvent, BuildQueueMessage, EndpointDelivery, Message, Notification, QueueType, WebhookDelivery};
+use crate::{
+    BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, EndpointDelivery, Message, Notification,
+    QueueType, WebhookDelivery,
+};
 use std::{borrow::Cow, marker::PhantomData, time::Duration};
 
 /// A Redis list that carries one kind of message, and the bounds it lives within.
@@ -144,6 +147,30 @@ pub fn build_events(builds: &List<BuildQueueMessage>) -> List<BuildEvent> {
             message_bytes: 512 * KIB,
             ..PLAIN
         },
+        carries: PhantomData,
+    }
+}
+
+/// prow → forgery: deployments.
+pub const fn deployments() -> List<DeploymentQueueMessage> {
+    List::fixed(
+        "forge:deployments",
+        Limits {
+            attempts: 3,
+            crashes: 3,
+            remember: Duration::from_hours(168),
+            pause: (Duration::from_secs(5), Duration::from_mins(1)),
+            ..PLAIN
+        },
+    )
+}
+
+/// forgery → prow: what happens to the deployments of this list.
+pub fn deployment_events(deployments: &List<DeploymentQueueMessage>) -> List<DeploymentEvent> {
+    let name = deployments.side_key("events").into();
+    List {
+        name,
+        limits: PLAIN,
         carries: PhantomData,
     }
 }

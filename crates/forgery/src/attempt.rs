@@ -14,7 +14,7 @@ use crate::{
     workspace::Workspaces,
 };
 use bus::{Bus, Delivery};
-use contract::{BuildQueueMessage, BuildType, CommitHash, Happening, Image, Stage, StageTime, Strategy};
+use contract::{BuildEvent, BuildQueueMessage, BuildType, CommitHash, Happening, Image, Stage, StageTime, Strategy};
 use std::collections::HashMap;
 use tokio::time::Instant;
 
@@ -36,7 +36,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) delivery: &'a Delivery<BuildQueueMessage>,
     pub(crate) message: &'a BuildQueueMessage,
     pub(crate) log: Log,
-    pub(crate) report: &'a mut Report,
+    pub(crate) report: &'a mut Report<BuildEvent>,
     pub(crate) times: &'a mut Vec<StageTime>,
 }
 
@@ -167,8 +167,8 @@ impl Attempt<'_> {
         let message = self.message;
         let created = message.created_at.as_ref().map(ToString::to_string);
         let labels = [
-            (engine::BUILD, Some(message.id.to_string())),
-            (engine::INSTALLATION, Some(self.bench.installation.clone())),
+            (engine::IMAGE_BUILD, Some(message.id.to_string())),
+            (engine::IMAGE_INSTALLATION, Some(self.bench.installation.clone())),
             ("forge.project", Some(message.project_name.to_string())),
             ("org.opencontainers.image.source", Some(message.source.to_string())),
             ("org.opencontainers.image.revision", Some(commit.to_string())),

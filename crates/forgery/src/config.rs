@@ -3,7 +3,7 @@
 use crate::git::Credentials;
 use bus::Settings;
 use chassis::{Secret, Setting, Values};
-use contract::{BuildEvent, BuildQueueMessage, Scheme, route, route::List};
+use contract::{BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, Scheme, route, route::List};
 use std::{path::PathBuf, time::Duration};
 
 /// Forgery's configuration.
@@ -19,6 +19,9 @@ pub struct Config {
     pub(crate) bus: Settings,
     pub(crate) builds: List<BuildQueueMessage>,
     pub(crate) events: List<BuildEvent>,
+    pub(crate) deployments: List<DeploymentQueueMessage>,
+    pub(crate) deployment_events: List<DeploymentEvent>,
+    pub(crate) deploys: bool,
     pub(crate) cancel_channel: String,
     /// Where rehearsals leave their traces; without it there are none.
     #[cfg(feature = "rehearsal")]
@@ -79,6 +82,15 @@ const GITHUB: Setting = Setting::new("git.github_token", "Token for github.com")
 const BUILDS: Setting = Setting::new("redis.queue_name", "Name of the list that builds come from")
     .env(&["REDIS_QUEUE_NAME"])
     .default("forge:builds");
+const DEPLOYMENTS: Setting = Setting::new("redis.deployments_name", "Name of the list that deployments come from")
+    .env(&["REDIS_DEPLOYMENTS_NAME"])
+    .default("forge:deployments");
+const DEPLOYS: Setting = Setting::new(
+    "deploys",
+    "Whether this forgery runs images on its engine, besides building them",
+)
+.env(&["FORGERY_DEPLOYS"])
+.default("true");
 const CANCEL: Setting = Setting::new("redis.cancel_channel_name", "Channel of cancel requests")
     .env(&["REDIS_CANCEL_CHANNEL_NAME"])
     .default(route::CANCEL);
@@ -104,6 +116,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
     GIT,
     GITHUB,
     BUILDS,
+    DEPLOYMENTS,
+    DEPLOYS,
     CANCEL,
     #[cfg(feature = "rehearsal")]
     REHEARSAL,
@@ -133,6 +147,12 @@ impl Config {
             .named(&name)
             .map_err(|error| values.refuse(&BUILDS, error))
             .ok();
+        let name: String = values.get(&DEPLOYMENTS)?;
+        let deployments = route::deployments()
+            .named(&name)
+            .map_err(|error| values.refuse(&DEPLOYMENTS, error))
+            .ok();
+        let deploys = values.get(&DEPLOYS);
         let cancel_channel = values.get(&CANCEL);
         let bus = Settings::read(values)?;
         let optional = [(Scheme::Http, http?), (Scheme::File, file?)];
@@ -140,10 +160,13 @@ impl Config {
             .into_iter()
             .filter(|(_, allowed)| *allowed)
             .map(|(scheme, _)| scheme);
-        let builds = builds?;
+        let (builds, deployments) = (builds?, deployments?);
         Some(Self {
             schemes: [Scheme::Https, Scheme::Ssh].into_iter().chain(allowed).collect(),
             events: route::build_events(&builds),
+            deployment_events: route::deployment_events(&deployments),
+            deploys: deploys?,
+            deployments,
             work_dir: work_dir?,
             timeout: timeout?,
             keep_images: keep_images?,

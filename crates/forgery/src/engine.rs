@@ -27,15 +27,18 @@ const PATIENCE: Duration = Duration::from_hours(1);
 
 /// The longest the engine may take when it is only looked at.
 const CHECK_PATIENCE: Duration = Duration::from_secs(10);
-/// Label that says which build something belongs to.
+/// Labels of an image: containers inherit them, so they are not those of a build's own containers, which are removed.
+pub(crate) const IMAGE_BUILD: &str = "forge.image.build";
+pub(crate) const IMAGE_INSTALLATION: &str = "forge.image.installation";
+/// Label that says which build a container belongs to.
 pub(crate) const BUILD: &str = "forge.build";
-/// Label that says which installation of Forge something belongs to.
+/// Label that says which installation of Forge a container belongs to.
 pub(crate) const INSTALLATION: &str = "forge.installation";
 
 /// A connection to the engine; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Engine {
-    docker: Docker,
+    pub(crate) docker: Docker,
 }
 
 /// What is to be built.
@@ -205,7 +208,7 @@ impl Engine {
         let found = found.map_err(|error| unavailable(&error))?;
         let mut tags = Vec::new();
         for image in found {
-            let build = image.labels.get(BUILD).cloned().unwrap_or_default();
+            let build = image.labels.get(IMAGE_BUILD).cloned().unwrap_or_default();
             let local = image
                 .repo_tags
                 .iter()
@@ -249,6 +252,13 @@ pub(crate) async fn examine(findings: &mut Findings) {
             );
         }
     }
+}
+
+/// Credentials for an image, if it is of this registry.
+pub(crate) fn credentials_for(registry: &Registry, reference: &str) -> Option<DockerCredentials> {
+    let host = registry.prefix.split('/').next()?;
+    let is_its = reference.strip_prefix(host).is_some_and(|rest| rest.starts_with('/'));
+    is_its.then(|| credentials(registry)).flatten()
 }
 
 fn credentials(registry: &Registry) -> Option<DockerCredentials> {
@@ -318,7 +328,7 @@ fn push_failure(repository: &str, error: &Error) -> BuildFailure {
     BuildFailure::new(kind, format!("cannot push {repository}: {text}"))
 }
 
-fn unavailable(error: &Error) -> BuildFailure {
+pub(crate) fn unavailable(error: &Error) -> BuildFailure {
     BuildFailure::new(
         Kind::EngineUnavailable,
         format!("the engine failed: {}", chassis::chain(error)),

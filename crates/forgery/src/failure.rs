@@ -25,6 +25,16 @@ pub(crate) enum Kind {
     PushDenied,
     /// The registry could not be reached.
     PushFailed,
+    /// The registry refused to give an image.
+    PullDenied,
+    /// The registry could not be reached.
+    PullFailed,
+    /// There is no such image.
+    ImageNotFound,
+    /// A container cannot be started as it is asked for.
+    StartFailed,
+    /// A container started and does not work.
+    Unhealthy,
     /// It took too long.
     Timeout,
     /// The disk is full.
@@ -64,6 +74,11 @@ impl Kind {
             Self::BuildFailed => "build_failed",
             Self::PushDenied => "push_denied",
             Self::PushFailed => "push_failed",
+            Self::PullDenied => "pull_denied",
+            Self::PullFailed => "pull_failed",
+            Self::ImageNotFound => "image_not_found",
+            Self::StartFailed => "start_failed",
+            Self::Unhealthy => "unhealthy",
             Self::Timeout => "timeout",
             Self::DiskFull => "disk_full",
             Self::EngineUnavailable => "engine_unavailable",
@@ -75,7 +90,12 @@ impl Kind {
     pub(crate) const fn is_infrastructure(self) -> bool {
         matches!(
             self,
-            Self::CloneFailed | Self::PushFailed | Self::DiskFull | Self::EngineUnavailable | Self::Internal
+            Self::CloneFailed
+                | Self::PushFailed
+                | Self::PullFailed
+                | Self::DiskFull
+                | Self::EngineUnavailable
+                | Self::Internal
         )
     }
 }

@@ -4,6 +4,7 @@ mod attempt;
 mod cancel;
 mod config;
 mod context;
+mod deploy;
 mod engine;
 mod failure;
 mod git;
@@ -89,7 +90,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         engine,
         workspaces,
         installation,
-        bus,
+        bus: bus.clone(),
         config,
         metrics,
     });
@@ -97,6 +98,15 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         let (reconciler, stopping) = (reconciler::Reconciler::new(&bench, &worker), life.stopping());
         move || reconciler.clone().run(stopping.clone())
     });
+    if bench.config.deploys {
+        let worker = bus.worker(&bench.config.deployments, "forgery", 1, deploy::lost).await;
+        let worker = worker.map_err(unfit)?;
+        life.spawn("deployments worker", Policy::Essential, worker.tend(life.stopping()));
+        let (bench, its_life) = (Arc::clone(&bench), life.clone());
+        life.keep("deployments", move || {
+            deploy::Taking::new(&worker, 0, &bench, &its_life).run()
+        });
+    }
     for n in 0..slots {
         let (worker, bench, its_life) = (Arc::clone(&worker), Arc::clone(&bench), life.clone());
         life.keep("slot", move || slot::Taking::new(&worker, n, &bench, &its_life).run());

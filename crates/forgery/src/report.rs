@@ -1,7 +1,9 @@
 //! What prow is told while a build runs.
 
 use bus::Producer;
-use contract::{BuildEvent, BuildId, Happening, Message as _, Metadata};
+use contract::{
+    BuildEvent, BuildId, Deploying, DeploymentEvent, DeploymentId, Happening, Message, Metadata, Timestamp,
+};
 use std::time::Duration;
 use tokio::{sync::mpsc, task::JoinHandle};
 
@@ -12,32 +14,39 @@ const LAST: Duration = Duration::from_secs(20);
 /// Pause while Redis is away.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// What is told of an attempt.
+pub(crate) trait Event: Message {
+    /// What it is an attempt at.
+    type Id: Clone;
+    /// What happens.
+    type What;
+
+    fn new(id: Self::Id, attempt: u32, sequence: u32, at: Timestamp, what: Self::What) -> Self;
+
+    /// Says who tells it.
+    fn by(self, worker: &str, metadata: &Metadata) -> Self;
+}
+
 /// Makes and sends the events of one attempt, in order.
 #[derive(Debug)]
-pub(crate) struct Report {
-    build: BuildId,
+pub(crate) struct Report<E: Event> {
+    id: E::Id,
     attempt: u32,
     sequence: u32,
     worker: String,
     metadata: Metadata,
-    events: mpsc::Sender<BuildEvent>,
+    events: mpsc::Sender<E>,
     task: JoinHandle<()>,
 }
 
 // === impl Report ===
 
-impl Report {
-    pub(crate) fn new(
-        producer: Producer<BuildEvent>,
-        build: BuildId,
-        attempt: u32,
-        worker: &str,
-        metadata: Metadata,
-    ) -> Self {
+impl<E: Event> Report<E> {
+    pub(crate) fn new(producer: Producer<E>, id: E::Id, attempt: u32, worker: &str, metadata: Metadata) -> Self {
         let (events, receiver) = mpsc::channel(WAITING);
         let task = spawn(send(producer, receiver));
         Self {
-            build,
+            id,
             attempt,
             sequence: 0,
             worker: worker.to_owned(),
@@ -48,8 +57,8 @@ impl Report {
     }
 
     /// Tells an event in the background.
-    pub(crate) fn tell(&mut self, happening: Happening) {
-        let event = self.next(happening);
+    pub(crate) fn tell(&mut self, what: E::What) {
+        let event = self.next(what);
         if self.events.try_send(event).is_err() {
             tracing::debug!("an event was dropped");
         }
@@ -57,8 +66,8 @@ impl Report {
 
     /// Waits until everything was sent, then makes the last event, as the text that the bus sends
     /// together with the end of the build.
-    pub(crate) async fn last(mut self, happening: Happening) -> String {
-        let event = self.text(happening);
+    pub(crate) async fn last(mut self, what: E::What) -> String {
+        let event = self.text(what);
         drop(self.events);
         match tokio::time::timeout(LAST, &mut self.task).await {
             Ok(Ok(())) => {}
@@ -75,19 +84,38 @@ impl Report {
     }
 
     /// The text of an event that the bus sends together with a change of state.
-    pub(crate) fn text(&mut self, happening: Happening) -> String {
-        self.next(happening).to_json().unwrap_or_default()
+    pub(crate) fn text(&mut self, what: E::What) -> String {
+        self.next(what).to_json().unwrap_or_default()
     }
 
-    fn next(&mut self, happening: Happening) -> BuildEvent {
+    fn next(&mut self, what: E::What) -> E {
         self.sequence += 1;
-        let now = bus::clock::now();
-        let mut event = BuildEvent::new(self.build.clone(), self.attempt, self.sequence, now, happening);
-        event.worker = Some(self.worker.clone());
-        event.metadata = self.metadata.clone();
-        event
+        let event = E::new(self.id.clone(), self.attempt, self.sequence, bus::clock::now(), what);
+        event.by(&self.worker, &self.metadata)
     }
 }
+
+macro_rules! event {
+    ($event:ident, $id:ident, $what:ident) => {
+        impl Event for $event {
+            type Id = $id;
+            type What = $what;
+
+            fn new(id: $id, attempt: u32, sequence: u32, at: Timestamp, what: $what) -> Self {
+                Self::new(id, attempt, sequence, at, what)
+            }
+
+            fn by(mut self, worker: &str, metadata: &Metadata) -> Self {
+                self.worker = Some(worker.to_owned());
+                self.metadata = metadata.clone();
+                self
+            }
+        }
+    };
+}
+
+event!(BuildEvent, BuildId, Happening);
+event!(DeploymentEvent, DeploymentId, Deploying);
 
 #[expect(
     clippy::disallowed_methods,
@@ -97,7 +125,7 @@ fn spawn(future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(future)
 }
 
-async fn send(producer: Producer<BuildEvent>, mut events: mpsc::Receiver<BuildEvent>) {
+async fn send<E: Event>(producer: Producer<E>, mut events: mpsc::Receiver<E>) {
     while let Some(event) = events.recv().await {
         while let Err(error) = producer.send(&event).await {
             if !error.is_transient() {
@@ -118,7 +146,7 @@ mod tests {
     use testkit::Redis;
     use tokio::time::Instant;
 
-    fn report(redis: &Redis) -> Report {
+    fn report(redis: &Redis) -> Report<BuildEvent> {
         testkit::crypto();
         let mut settings = Settings::new(redis.url());
         settings.patience = Duration::from_secs(1);

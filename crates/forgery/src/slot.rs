@@ -8,7 +8,7 @@ use crate::{
 };
 use bus::{Delivery, LastWords, Settled, Slot, Stop, Worker};
 use chassis::{Life, trace};
-use contract::{BuildQueueMessage, Failure, Happening, Image, Metadata, Stage, StageTime, Terminal};
+use contract::{BuildEvent, BuildQueueMessage, Failure, Happening, Image, Metadata, Stage, StageTime, Terminal};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -167,7 +167,7 @@ impl Taking {
         }
     }
 
-    fn report(&self, delivery: &Delivery<BuildQueueMessage>) -> Report {
+    fn report(&self, delivery: &Delivery<BuildQueueMessage>) -> Report<BuildEvent> {
         let message = delivery.message();
         let mut metadata = Metadata::default();
         let incoming = message.metadata.as_ref();
@@ -206,7 +206,7 @@ impl End {
 }
 
 /// Tells how it ended: to Redis and prow in one step.
-async fn settle(delivery: Delivery<BuildQueueMessage>, report: Report, end: End, stages: Vec<StageTime>) {
+async fn settle(delivery: Delivery<BuildQueueMessage>, report: Report<BuildEvent>, end: End, stages: Vec<StageTime>) {
     let id = delivery.message().id.clone();
     let settled = match end {
         End::Done(Ok(image)) => {
@@ -248,7 +248,7 @@ async fn settle(delivery: Delivery<BuildQueueMessage>, report: Report, end: End,
 
 async fn ended(
     delivery: Delivery<BuildQueueMessage>,
-    report: Report,
+    report: Report<BuildEvent>,
     status: Terminal,
     failure: Failure,
     stages: Vec<StageTime>,
@@ -265,7 +265,7 @@ async fn ended(
 /// Puts a build aside after a failure of the infrastructure; at the last one it has failed.
 async fn again(
     delivery: Delivery<BuildQueueMessage>,
-    mut report: Report,
+    mut report: Report<BuildEvent>,
     failure: &BuildFailure,
 ) -> Result<Settled, bus::Error> {
     let pause = bus::pause(

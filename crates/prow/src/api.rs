@@ -3,6 +3,7 @@
 mod audit;
 mod auth;
 mod builds;
+mod deployments;
 mod docs;
 mod events;
 mod extract;
@@ -48,6 +49,7 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) archive: Archive,
     pub(crate) canceller: Canceller,
+    pub(crate) deployment_canceller: Canceller,
     pub(crate) queues: Queues,
     pub(crate) token: AdminToken,
     pub(crate) kick: Kick,
@@ -68,7 +70,7 @@ pub(crate) fn routes(shared: Shared) -> Router {
     aide::generate::extract_schemas(true);
     let of = |routes: ApiRouter<Shared>, role| routes.route_layer(from_fn_with_state(role, auth::takes));
     let mut api = OpenApi::default();
-    let guarded = of(seen(), Role::Viewer)
+    let guarded = of(seen().merge(seen_besides()), Role::Viewer)
         .merge(of(begun(), Role::Deployer))
         .merge(of(changed(), Role::Admin))
         .finish_api_with(&mut api, docs::describe);
@@ -94,6 +96,20 @@ pub(crate) fn routes(shared: Shared) -> Router {
 /// What viewers see.
 fn seen() -> ApiRouter<Shared> {
     ApiRouter::new()
+        .api_route(
+            "/v1/cicd/services/{id}/deployments",
+            get_with(
+                deployments::list,
+                named("listDeployments", "Deployments of a service, newest first"),
+            ),
+        )
+        .api_route(
+            "/v1/cicd/deployments/{id}",
+            get_with(
+                deployments::show,
+                named("getDeployment", "A deployment, by its number or its name for ever"),
+            ),
+        )
         .api_route(
             "/v1/cicd/builds",
             get_with(builds::list, named("listBuilds", "Builds, newest first")),
@@ -136,6 +152,11 @@ fn seen() -> ApiRouter<Shared> {
             "/v1/cicd/jobs/{id}",
             get_with(jobs::show, named("getJob", "A build, in the words of older clients")),
         )
+}
+
+/// What they see beside builds.
+fn seen_besides() -> ApiRouter<Shared> {
+    ApiRouter::new()
         .api_route(
             "/v1/events",
             get_with(
@@ -160,6 +181,24 @@ fn seen() -> ApiRouter<Shared> {
 /// What deployers begin and stop.
 fn begun() -> ApiRouter<Shared> {
     ApiRouter::new()
+        .api_route(
+            "/v1/cicd/services/{id}/deploy",
+            post_with(deployments::deploy, named("deployService", "Run an image as a service")),
+        )
+        .api_route(
+            "/v1/cicd/services/{id}/rollback",
+            post_with(
+                deployments::rollback,
+                named("rollbackService", "Bring back what ran before"),
+            ),
+        )
+        .api_route(
+            "/v1/cicd/deployments/{id}/cancel",
+            post_with(
+                deployments::cancel,
+                named("cancelDeployment", "Stop a deployment that has not begun to take over"),
+            ),
+        )
         .api_route(
             "/v1/cicd/builds/{id}/cancel",
             post_with(

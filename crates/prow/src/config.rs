@@ -3,7 +3,10 @@
 use crate::{archive::Place, store::Database};
 use bus::Settings;
 use chassis::{Secret, Setting, Values};
-use contract::{BuildEvent, BuildQueueMessage, Notification, WebhookDelivery, route, route::List};
+use contract::{
+    BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, Message, Notification, WebhookDelivery,
+    route, route::List,
+};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Prow's configuration.
@@ -18,6 +21,8 @@ pub struct Config {
     pub(crate) webhooks: List<WebhookDelivery>,
     pub(crate) builds: List<BuildQueueMessage>,
     pub(crate) events: List<BuildEvent>,
+    pub(crate) deployments: List<DeploymentQueueMessage>,
+    pub(crate) deployment_events: List<DeploymentEvent>,
     pub(crate) notifications: List<Notification>,
     pub(crate) cancel_channel: String,
     pub(crate) unregistered: Unregistered,
@@ -78,6 +83,9 @@ const BUILDS: Setting = Setting::new("redis.queue_name", "Name of the list that 
 const NOTIFICATIONS: Setting = Setting::new("redis.notifications_name", "Name of the list of notifications")
     .env(&["REDIS_NOTIFICATIONS_NAME"])
     .default("forge:notifications");
+const DEPLOYMENTS: Setting = Setting::new("redis.deployments_name", "Name of the list that deployments go to")
+    .env(&["REDIS_DEPLOYMENTS_NAME"])
+    .default("forge:deployments");
 const CANCEL: Setting = Setting::new("redis.cancel_channel_name", "Channel of cancel requests")
     .env(&["REDIS_CANCEL_CHANNEL_NAME"])
     .default(route::CANCEL);
@@ -118,6 +126,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     WEBHOOKS,
     BUILDS,
     NOTIFICATIONS,
+    DEPLOYMENTS,
     CANCEL,
     UNREGISTERED,
     RUNNING,
@@ -157,23 +166,10 @@ impl Config {
         {
             values.refuse(&ADMIN_TOKEN, "expected 16 characters or more");
         }
-        let (webhooks, builds, notifications): (String, String, String) = (
-            values.get(&WEBHOOKS)?,
-            values.get(&BUILDS)?,
-            values.get(&NOTIFICATIONS)?,
-        );
-        let webhooks = route::webhooks()
-            .named(&webhooks)
-            .map_err(|error| values.refuse(&WEBHOOKS, error))
-            .ok();
-        let builds = route::builds()
-            .named(&builds)
-            .map_err(|error| values.refuse(&BUILDS, error))
-            .ok();
-        let notifications = route::notifications()
-            .named(&notifications)
-            .map_err(|error| values.refuse(&NOTIFICATIONS, error))
-            .ok();
+        let webhooks = list(values, &WEBHOOKS, route::webhooks());
+        let builds = list(values, &BUILDS, route::builds());
+        let notifications = list(values, &NOTIFICATIONS, route::notifications());
+        let deployments = list(values, &DEPLOYMENTS, route::deployments());
         let cancel_channel: String = values.get(&CANCEL)?;
         let unregistered = values.get(&UNREGISTERED);
         let bus = Settings::read(values)?;
@@ -186,13 +182,15 @@ impl Config {
             running: Duration::from_secs(running?),
             waiting: Duration::from_secs(waiting?),
         };
-        let (builds, data_dir) = (builds?, data_dir?);
+        let (builds, deployments, data_dir) = (builds?, deployments?, data_dir?);
         Some(Self {
             listen: listen?,
             database: url.map_or_else(|| Database::Folder(data_dir.clone()), Database::Postgres),
             data_dir,
             logs,
             events: route::build_events(&builds),
+            deployment_events: route::deployment_events(&deployments),
+            deployments,
             webhooks: webhooks?,
             notifications: notifications?,
             admin_token,
@@ -209,6 +207,12 @@ impl Config {
     pub(crate) fn lost_after(&self) -> Duration {
         self.reconcile_every * LOST_ROUNDS
     }
+}
+
+/// A list by its configured name.
+fn list<T: Message>(values: &mut Values, setting: &Setting, usual: List<T>) -> Option<List<T>> {
+    let name: String = values.get(setting)?;
+    usual.named(&name).map_err(|error| values.refuse(setting, error)).ok()
 }
 
 // === impl Unregistered ===

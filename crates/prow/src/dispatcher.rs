@@ -6,7 +6,7 @@ use crate::{
     store::{Intent, Route, Store},
 };
 use bus::{Bus, Canceller, Error, ErrorKind, Parcel, Producer};
-use contract::{BuildQueueMessage, CancelRequest, Notification};
+use contract::{BuildQueueMessage, CancelRequest, DeploymentQueueMessage, Notification};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,7 @@ pub(crate) struct Dispatcher {
     store: Store,
     builds: Producer<BuildQueueMessage>,
     notifications: Producer<Notification>,
+    deployments: Producer<DeploymentQueueMessage>,
     canceller: Canceller,
     kick: Kick,
 }
@@ -50,6 +51,7 @@ impl Dispatcher {
             store: store.clone(),
             builds: bus.producer(&config.builds),
             notifications: bus.producer(&config.notifications),
+            deployments: bus.producer(&config.deployments),
             canceller: bus.canceller(&config.builds, &config.cancel_channel),
             kick: Kick::default(),
         }
@@ -85,7 +87,8 @@ impl Dispatcher {
         let builds = self.batch(Route::Builds).await;
         let notifications = self.batch(Route::Notifications).await;
         let cancels = self.batch(Route::Cancels).await;
-        Ok(builds? + notifications? + cancels?)
+        let deployments = self.batch(Route::Deployments).await;
+        Ok(builds? + notifications? + cancels? + deployments?)
     }
 
     async fn batch(&self, route: Route) -> Result<usize, String> {
@@ -120,6 +123,7 @@ impl Dispatcher {
         let sent = match route {
             Route::Builds => self.builds.send_parcel(parcel).await,
             Route::Notifications => self.notifications.send_parcel(parcel).await,
+            Route::Deployments => self.deployments.send_parcel(parcel).await,
             Route::Cancels => return self.cancel(intent).await,
         };
         match sent {

@@ -1,11 +1,13 @@
 //! From lists into the database: webhooks become decisions, events become states.
 
+mod deployments;
 mod events;
 mod webhooks;
 
 use bus::{Delivery, Settled};
 use contract::Message;
 
+pub(crate) use deployments::{Deployments, record};
 pub(crate) use events::Events;
 pub(crate) use webhooks::Webhooks;
 

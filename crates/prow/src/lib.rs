@@ -4,6 +4,7 @@ mod access;
 mod api;
 mod archive;
 mod config;
+mod deployment;
 mod dispatcher;
 mod intake;
 mod metrics;
@@ -15,8 +16,10 @@ mod stop;
 mod store;
 mod tracker;
 
-use bus::Bus;
+use bus::{Bus, Worker};
 use chassis::{Failure, Findings, Life, Policy, Service};
+use contract::{Message, route::List};
+use std::sync::Arc;
 
 pub use config::Config;
 
@@ -78,23 +81,21 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         move || reconciler.clone().run(stopping.clone())
     });
 
-    let webhooks = bus
-        .worker(&config.webhooks, "prow", 1, |_| String::new())
-        .await
-        .map_err(unfit)?;
-    life.spawn("webhooks worker", Policy::Essential, webhooks.tend(life.stopping()));
+    let webhooks = slot(&bus, &config.webhooks, "webhooks worker", &life).await?;
     let intake = intake::Webhooks::new(&config, &store, &kick, &metrics);
     life.keep("webhooks", {
         let stopping = life.stopping();
         move || intake.clone().run(webhooks.slot(0), stopping.clone())
     });
-    let events = bus
-        .worker(&config.events, "prow", 1, |_| String::new())
-        .await
-        .map_err(unfit)?;
-    life.spawn("events worker", Policy::Essential, events.tend(life.stopping()));
+    let events = slot(&bus, &config.events, "events worker", &life).await?;
     let intake = intake::Events::new(&config, &store, &kick, &keeper, &metrics);
     life.keep("events", {
+        let stopping = life.stopping();
+        move || intake.clone().run(events.slot(0), stopping.clone())
+    });
+    let events = slot(&bus, &config.deployment_events, "deployment events worker", &life).await?;
+    let intake = intake::Deployments::new(&store, &kick);
+    life.keep("deployment events", {
         let stopping = life.stopping();
         move || intake.clone().run(events.slot(0), stopping.clone())
     });
@@ -103,6 +104,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         store,
         archive,
         canceller: bus.canceller(&config.builds, &config.cancel_channel),
+        deployment_canceller: reconciler::deployment_canceller(&config, &bus),
         queues: api::Queues::new(&config, &bus),
         token,
         kick,
@@ -111,4 +113,17 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     chassis::http::serve("api", config.listen, routes, chassis::http::Limits::default(), &life).await?;
     life.ready();
     Ok(())
+}
+
+/// Joins those who take from a list, with one slot.
+async fn slot<T: Message>(
+    bus: &Bus,
+    list: &List<T>,
+    name: &'static str,
+    life: &Life,
+) -> Result<Arc<Worker<T>>, Failure> {
+    let worker = bus.worker(list, "prow", 1, |_| String::new()).await;
+    let worker = worker.map_err(|error| Failure::Dependency(chassis::chain(&error)))?;
+    life.spawn(name, Policy::Essential, worker.tend(life.stopping()));
+    Ok(worker)
 }

@@ -1,6 +1,6 @@
 //! What others are told about a build. Pure.
 
-use crate::store::{Build, Error, Intent};
+use crate::store::{Build, Deployment, Error, Intent, Status};
 use bus::clock;
 use contract::{BuildStatus, Correlation, Metadata, Notification, Resource, Terminal};
 use serde_json::{Value, json};
@@ -15,6 +15,57 @@ pub(crate) fn queued(build: &Build, traceparent: Option<&str>) -> Result<Vec<Int
     let mut intents = vec![Intent::build(&build.message, &build.payload)];
     intents.extend(notice.as_ref().map(Intent::notification).transpose()?);
     Ok(intents)
+}
+
+/// The notification that a deployment has just become what it is, if others care.
+pub(crate) fn of_deployment(
+    deployment: &Deployment,
+    before: Option<Status>,
+    traceparent: Option<String>,
+) -> Option<Notification> {
+    if before == Some(deployment.status) {
+        return None;
+    }
+    let word = match deployment.status {
+        Status::Queued if before.is_none() => "queued",
+        Status::Deploying if deployment.attempt <= 1 => "started",
+        Status::Queued | Status::Deploying => return None,
+        Status::Success => "succeeded",
+        Status::Failed | Status::Cancelled | Status::RolledBack => deployment.status.word(),
+    };
+    let (message, uid) = (&deployment.message, deployment.message.id.as_str());
+    let resource = Resource {
+        kind: "Deployment".to_owned(),
+        api_version: "forge/v1".to_owned(),
+        name: format!("{} {}", message.project_name, message.service),
+        namespace: message.project_name.to_string(),
+        uid: uid.to_owned(),
+    };
+    let event_id = Uuid::new_v5(&NOTICES, format!("{uid}\n{word}").as_bytes());
+    let mut notice = Notification::new(event_id, format!("deployment.{word}"), clock::now(), resource);
+    notice.version = u64::try_from(deployment.version).unwrap_or_default();
+    notice.sequence_hint = notice.version;
+    notice.correlation = Correlation {
+        correlation_id: message.metadata.correlation_id.clone(),
+        deployment_uuid: Some(uid.to_owned()),
+        ..Correlation::default()
+    };
+    notice.data = present(json!({
+        "status": deployment.status.word(),
+        "previous_status": before.map(Status::word),
+        "project": message.project_name,
+        "service": message.service,
+        "image_tag": deployment.image_tag,
+        "image": deployment.image,
+        "reason": deployment.reason,
+        "detail": deployment.detail.as_ref().filter(|_| deployment.status.has_ended()),
+        "failure": deployment.failure,
+        "rollback_of": deployment.rollback_of,
+        "rollback_to": deployment.rollback_to,
+    }));
+    notice.metadata = Metadata::default();
+    notice.metadata.traceparent = traceparent;
+    Some(notice)
 }
 
 /// The notification that `build` has just become what it is, if others care.
@@ -54,7 +105,7 @@ pub(crate) fn about(build: &Build, before: Option<BuildStatus>, traceparent: Opt
 }
 
 fn data(build: &Build, before: Option<BuildStatus>) -> contract::Rest {
-    let fields = json!({
+    present(json!({
         "status": build.status.as_str(),
         "previous_status": before.map(BuildStatus::as_str),
         "project": build.message.project_name,
@@ -64,7 +115,11 @@ fn data(build: &Build, before: Option<BuildStatus>) -> contract::Rest {
         "digest": build.digest,
         "reason": build.reason.as_ref().filter(|_| build.status.terminal().is_some()),
         "failure": build.failure,
-    });
+    }))
+}
+
+/// The fields that have a value.
+fn present(fields: Value) -> contract::Rest {
     match fields {
         Value::Object(map) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => contract::Rest::new(),

@@ -2,6 +2,8 @@
 //!
 //! It looks at state, not at events, so it does not matter which crash left things as they are.
 
+mod deployments;
+
 use crate::{
     Config,
     config::Deadlines,
@@ -18,6 +20,8 @@ use contract::{
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use deployments::{deployment_canceller, stop as stop_deployment};
 
 /// A build that was silent for so many rounds is looked after.
 const SILENT_ROUNDS: u32 = 2;
@@ -42,6 +46,7 @@ pub(crate) struct Reconciler {
     deadlines: Deadlines,
     every: Duration,
     lost_after: Duration,
+    deployments: deployments::Deployments,
     kick: Kick,
     /// Which Redis was there the last time.
     redis: Option<String>,
@@ -63,6 +68,7 @@ impl Reconciler {
             deadlines: config.deadlines,
             every: config.reconcile_every,
             lost_after: config.lost_after(),
+            deployments: deployments::Deployments::new(config, bus, store, kick),
             kick: kick.clone(),
             redis: None,
             changed: false,
@@ -76,7 +82,8 @@ impl Reconciler {
                 let yesterday = clock::now_ms() - millis(REPLIES);
                 self.store.forget_replies(yesterday).await.map_err(text)?;
                 self.look_after_sent().await?;
-                self.look_after_builds().await
+                self.look_after_builds().await?;
+                self.deployments.look_after().await
             };
             if let Err(error) = round.await {
                 tracing::warn!(error, "cannot reconcile");

@@ -2,7 +2,7 @@
 
 mod patterns;
 
-use contract::{BuildQueueMessage, BuildType, EventType, Priority, ProjectName, RelativePath, Strategy};
+use contract::{BuildQueueMessage, BuildType, DeployConfig, EventType, Priority, ProjectName, RelativePath, Strategy};
 use patterns::Patterns;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,12 @@ pub(crate) struct Recipe {
     /// What becomes of pull requests from forks.
     #[serde(skip_serializing_if = "Forks::is_usual")]
     pub(crate) forks: Forks,
+    /// Whether what was pushed and built is run at once; not by default, and never what a pull request brings.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) auto_deploy: bool,
+    /// How it is run.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub(crate) deploy: DeployConfig,
     /// What becomes of older builds; by default those of the main branch are all built, in all else the newest wins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) concurrency: Option<Concurrency>,
@@ -108,6 +114,10 @@ pub(crate) struct Occasion<'a> {
 /// The service of a repository that nobody has configured.
 pub(crate) const USUAL: &str = "default";
 
+fn is_usual(config: &DeployConfig) -> bool {
+    *config == DeployConfig::default()
+}
+
 // === impl Service ===
 
 impl Service {
@@ -143,7 +153,7 @@ impl Recipe {
         {
             return Some("timeout_seconds: expected 1 to 86400".to_owned());
         }
-        None
+        self.deploy.mistake().map(|mistake| format!("deploy.{mistake}"))
     }
 
     pub(crate) const fn has_paths(&self) -> bool {

@@ -3,6 +3,7 @@
 mod audit;
 mod builds;
 mod database;
+mod deployments;
 mod logs;
 mod outbox;
 mod plans;
@@ -15,6 +16,7 @@ use sqlx::AnyPool;
 pub(crate) use audit::{Change, Known};
 pub(crate) use builds::{Build, Page};
 pub(crate) use database::{Database, examine};
+pub(crate) use deployments::{Deployment, Status};
 pub(crate) use logs::{Cursor, OpenLog, Segment};
 pub(crate) use outbox::{Intent, Route};
 pub(crate) use plans::Approved;

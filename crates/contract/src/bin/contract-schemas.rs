@@ -12,6 +12,8 @@ fn main() -> io::Result<()> {
     write::<contract::BuildQueueMessage>(folder, "build-queue-message")?;
     write::<contract::WebhookDelivery>(folder, "webhook-delivery")?;
     write::<contract::BuildEvent>(folder, "build-event")?;
+    write::<contract::DeploymentQueueMessage>(folder, "deployment-queue-message")?;
+    write::<contract::DeploymentEvent>(folder, "deployment-event")?;
     write::<contract::CancelRequest>(folder, "cancel-request")?;
     write::<contract::LogChunk>(folder, "log-chunk")?;
     write::<contract::Notification>(folder, "notification")

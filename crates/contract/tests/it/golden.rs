@@ -1,7 +1,10 @@
 //! Every example parses and comes out again with nothing lost.
 
 use crate::util::files;
-use contract::{BuildEvent, BuildQueueMessage, CancelRequest, LogChunk, Message, Notification, WebhookDelivery};
+use contract::{
+    BuildEvent, BuildQueueMessage, CancelRequest, DeploymentEvent, DeploymentQueueMessage, LogChunk, Message,
+    Notification, WebhookDelivery,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -26,6 +29,8 @@ fn every_build_message_survives_a_round_trip() {
 fn every_other_message_survives_a_round_trip() {
     survives::<WebhookDelivery>("examples/webhook-delivery");
     survives::<BuildEvent>("examples/build-event");
+    survives::<DeploymentQueueMessage>("examples/deployment-queue-message");
+    survives::<DeploymentEvent>("examples/deployment-event");
     survives::<LogChunk>("examples/log-chunk");
     survives::<Notification>("examples/notification");
 }

@@ -15,6 +15,8 @@ fn every_example_matches_its_schema() {
         "build-queue-message",
         "webhook-delivery",
         "build-event",
+        "deployment-queue-message",
+        "deployment-event",
         "cancel-request",
         "log-chunk",
         "notification",

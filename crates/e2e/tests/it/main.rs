@@ -14,6 +14,8 @@ mod databases;
 #[cfg(test)]
 mod deaths;
 #[cfg(test)]
+mod deploying;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod intake;

@@ -4,15 +4,16 @@ use super::{settle, settled};
 use crate::{
     Config,
     archive::Keeper,
+    deployment,
     dispatcher::Kick,
     metrics::Metrics,
     notice,
-    store::{Build, Error, Intent, Store},
+    store::{Build, Deployment, Error, Intent, Store},
     tracker,
 };
 use bus::{Delivery, Slot};
 use chassis::trace;
-use contract::{BuildEvent, Happening, Message as _};
+use contract::{BuildEvent, BuildStatus, Happening, Message as _, Terminal};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
@@ -77,7 +78,8 @@ impl Events {
             let traceparent = trace::carry(&Span::current(), event.metadata.traceparent.as_deref());
             let notice = notice::about(&next, Some(build.status), traceparent);
             let intents: Vec<Intent> = notice.iter().map(Intent::notification).collect::<Result<_, _>>()?;
-            if !self.store.advance(&next, &intents).await? {
+            let deployment = self.deployment(&next).await?;
+            if !self.store.advance_and_deploy(&next, &intents, deployment).await? {
                 continue;
             }
             self.kick.now();
@@ -89,6 +91,32 @@ impl Events {
             return Ok(());
         }
         Ok(())
+    }
+
+    /// The deployment that follows from a build, if one does.
+    async fn deployment(&self, build: &Build) -> Result<Option<(Deployment, Vec<Intent>)>, Error> {
+        if build.status != BuildStatus::Ended(Terminal::Success) {
+            return Ok(None);
+        }
+        let Some(service) = self.store.service(build.service_id).await? else {
+            return Ok(None);
+        };
+        match deployment::after(build, &service) {
+            None => Ok(None),
+            Some(Err(reason)) => {
+                tracing::error!(reason, "a build cannot be deployed");
+                Ok(None)
+            }
+            Some(Ok(_)) if self.store.is_outdated(service.id, build.id).await? => {
+                tracing::info!("a newer build was deployed already");
+                Ok(None)
+            }
+            Some(Ok(deployment)) => {
+                let notice = notice::of_deployment(&deployment, None, None);
+                let told: Vec<Intent> = notice.iter().map(Intent::notification).collect::<Result<_, _>>()?;
+                Ok(Some((deployment, told)))
+            }
+        }
     }
 
     /// The build of an event; one that a foreign producer queued is added when it starts.

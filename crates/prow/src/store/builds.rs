@@ -1,6 +1,6 @@
 //! Builds: one row each, changed only by folding events.
 
-use super::{Error, Intent, Store, outbox, services, text};
+use super::{Deployment, Error, Intent, Store, deployments, outbox, services, text};
 use crate::service::USUAL;
 use bus::clock;
 use contract::{BuildQueueMessage, BuildStatus, Failure, Message, StageTime};
@@ -161,6 +161,16 @@ impl Store {
 
     /// Writes a changed build and its intents, unless somebody else changed it meanwhile.
     pub(crate) async fn advance(&self, build: &Build, intents: &[Intent]) -> Result<bool, Error> {
+        self.advance_and_deploy(build, intents, None).await
+    }
+
+    /// The same, with the deployment that follows from it and what others are told of that.
+    pub(crate) async fn advance_and_deploy(
+        &self,
+        build: &Build,
+        intents: &[Intent],
+        deployment: Option<(Deployment, Vec<Intent>)>,
+    ) -> Result<bool, Error> {
         let mut transaction = self.writer.begin().await?;
         let changed = sqlx::query(
             "UPDATE builds SET status = $3, reason = $4, failure = $5, image_tag = $6, digest = $7, stage = $8,
@@ -193,6 +203,9 @@ impl Store {
         .rows_affected();
         if changed == 1 {
             outbox::add_all(&mut transaction, intents).await?;
+            if let Some((deployment, told)) = deployment {
+                deployments::insert(&mut transaction, deployment, &told).await?;
+            }
         }
         transaction.commit().await?;
         Ok(changed == 1)
@@ -225,6 +238,22 @@ impl Store {
             .fetch_optional(&self.readers)
             .await?;
         row.as_ref().map(Build::from_row).transpose()
+    }
+
+    /// The newest successful build of a service that was called so: its number and its digest.
+    pub(crate) async fn build_of_image(
+        &self,
+        service: i64,
+        image_tag: &str,
+    ) -> Result<Option<(i64, Option<String>)>, Error> {
+        let query = "SELECT id, digest FROM builds
+             WHERE service_id = $1 AND image_tag = $2 AND status = 'success' ORDER BY id DESC LIMIT 1";
+        let row = sqlx::query(query)
+            .bind(service)
+            .bind(text(image_tag))
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.map(|row| (row.get("id"), row.get("digest"))))
     }
 
     /// Builds, newest first.

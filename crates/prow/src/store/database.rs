@@ -160,6 +160,7 @@ impl Kind {
             step(3, "services", include_str!("../../migrations/3-services.sql")),
             step(4, "logs", include_str!("../../migrations/4-logs.sql")),
             step(5, "access", include_str!("../../migrations/5-access.sql")),
+            step(6, "deployments", include_str!("../../migrations/6-deployments.sql")),
         ]
     }
 

@@ -2,7 +2,9 @@
 
 use super::{Error, Kind, Store};
 use bus::clock;
-use contract::{BuildId, BuildQueueMessage, CancelOutcome, CancelRequest, Message, Notification, Priority};
+use contract::{
+    BuildId, BuildQueueMessage, CancelOutcome, CancelRequest, DeploymentQueueMessage, Message, Notification, Priority,
+};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row as _, Transaction, any::AnyRow};
 
 /// Where an intent goes.
@@ -12,6 +14,7 @@ pub(crate) enum Route {
     Notifications,
     /// Builds to stop.
     Cancels,
+    Deployments,
 }
 
 /// A message that must be sent.
@@ -57,6 +60,16 @@ impl Intent {
         }
     }
 
+    pub(crate) fn deployment(message: &DeploymentQueueMessage, payload: &str) -> Self {
+        Self {
+            id: 0,
+            route: Route::Deployments,
+            message_id: message.id.to_string(),
+            priority: Priority::Normal,
+            payload: payload.to_owned(),
+        }
+    }
+
     /// Ends a build that a newer one, or nobody any more, has a use for.
     pub(crate) fn end(build: BuildId, reason: &str) -> Result<Self, Error> {
         let message_id = build.to_string();
@@ -93,6 +106,7 @@ impl Route {
             Self::Builds => "builds",
             Self::Notifications => "notifications",
             Self::Cancels => "cancels",
+            Self::Deployments => "deployments",
         }
     }
 }
@@ -158,7 +172,10 @@ impl Store {
     /// intents that is.
     pub(crate) async fn send_again(&self) -> Result<u64, Error> {
         let query = "UPDATE outbox SET sent_at = NULL WHERE sent_at IS NOT NULL AND NOT EXISTS (
-             SELECT 1 FROM builds b WHERE route = 'builds' AND b.uid = message_id AND b.finished_at IS NOT NULL)";
+             SELECT 1 FROM builds b WHERE route = 'builds' AND b.uid = message_id AND b.finished_at IS NOT NULL)
+             AND NOT EXISTS (
+             SELECT 1 FROM deployments d WHERE route = 'deployments' AND d.uid = message_id
+                 AND d.finished_at IS NOT NULL)";
         let again = sqlx::query(query).execute(&self.writer).await?;
         Ok(again.rows_affected())
     }

@@ -1,7 +1,7 @@
 //! A row and its intents are one; what is known already changes nothing.
 
 use super::*;
-use crate::{notice, service::Concurrency, tracker};
+use crate::{deployment, notice, service::Concurrency, tracker};
 use contract::{
     BuildEvent, BuildQueueMessage, BuildStatus, BuildType, Happening, Message as _, Provider, SourceEvent, Strategy,
     Terminal, Timestamp, WebhookDelivery,
@@ -46,6 +46,9 @@ on_both! {
     a_change_is_recorded_before_it_is_done
     a_request_with_a_key_is_ours_once
     builds_are_listed_by_project_service_and_state
+    of_each_service_one_deployment_goes_to_forgery_at_a_time
+    rollbacks_never_swing_back_to_what_was_rolled_back
+    a_deployment_follows_from_its_build_once
 }
 
 impl Lab {
@@ -408,4 +411,128 @@ async fn builds_are_listed_by_project_service_and_state(lab: Lab) {
         ),
         (1, 0)
     );
+}
+
+/// Asks for a deployment of an image.
+async fn deploy(lab: &Lab, image: &str, back: Option<(i64, i64)>) -> Deployment {
+    let service = lab.store.services_of("o/r").await.unwrap().remove(0);
+    let wanted = deployment::Wanted {
+        project: "o/r".parse().unwrap(),
+        service: &service,
+        image_tag: image.to_owned(),
+        image: image.parse().unwrap(),
+        reason: None,
+        metadata: contract::Metadata::default(),
+    };
+    let mut asked = deployment::by_hand(wanted).unwrap();
+    if let Some((of, to)) = back {
+        (asked.rollback_of, asked.rollback_to) = (Some(of), Some(to));
+    }
+    lab.store.add_deployment(asked, &[]).await.unwrap().unwrap()
+}
+
+async fn end(lab: &Lab, deployment: &Deployment, status: Status) {
+    let mut next = lab.store.deployment(deployment.id).await.unwrap().unwrap();
+    (next.status, next.finished_at) = (status, Some(7));
+    next.image = Some(next.image_tag.clone());
+    assert!(lab.store.advance_deployment(&next, &[]).await.unwrap());
+    assert!(
+        !lab.store.advance_deployment(&next, &[]).await.unwrap(),
+        "the version has moved on"
+    );
+}
+
+async fn of_each_service_one_deployment_goes_to_forgery_at_a_time(lab: Lab) {
+    lab.queue("d-1").await;
+    let (first, second) = (deploy(&lab, "i:1", None).await, deploy(&lab, "i:2", None).await);
+    let third = deploy(&lab, "i:3", None).await;
+    assert_eq!((first.queued, second.queued, third.queued), (true, false, false));
+    let waiting = async || lab.store.intents(Route::Deployments, 9).await.unwrap().intents.len();
+    assert_eq!(waiting().await, 1);
+    end(&lab, &second, Status::Cancelled).await;
+    assert_eq!(waiting().await, 1, "the first is under way");
+    end(&lab, &first, Status::Success).await;
+    assert_eq!(waiting().await, 2);
+    assert!(lab.store.deployment(third.id).await.unwrap().unwrap().queued);
+    let named = lab
+        .store
+        .deployment_named(third.message.id.as_str())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (named.id, named.detail.as_deref()),
+        (third.id, Some("waits for a free worker"))
+    );
+    let listed = lab.store.deployments(third.service_id, None, 2).await.unwrap();
+    assert_eq!(
+        listed.iter().map(|one| one.id).collect::<Vec<_>>(),
+        [third.id, second.id]
+    );
+    let soon = bus::clock::now_ms() + 1_000;
+    assert_eq!(
+        lab.store.silent_deployments(soon, 9).await.unwrap().len(),
+        0,
+        "it is about to be queued"
+    );
+    let batch = lab.store.intents(Route::Deployments, 9).await.unwrap();
+    let ids: Vec<i64> = batch.intents.iter().map(|intent| intent.id).collect();
+    batch.sent(&ids).await.unwrap();
+    assert_eq!(lab.store.silent_deployments(soon, 9).await.unwrap().len(), 1);
+    lab.store.looked_after_deployment(third.id).await.unwrap();
+}
+
+async fn rollbacks_never_swing_back_to_what_was_rolled_back(lab: Lab) {
+    lab.queue("d-1").await;
+    let mut ids = Vec::new();
+    for image in ["i:1", "i:2", "i:2", "i:3"] {
+        let deployment = deploy(&lab, image, None).await;
+        end(&lab, &deployment, Status::Success).await;
+        ids.push(deployment.id);
+    }
+    let failed = deploy(&lab, "i:4", None).await;
+    end(&lab, &failed, Status::Failed).await;
+    let service = failed.service_id;
+    for (of, to, image) in [(ids[3], ids[2], "i:2"), (0, ids[0], "i:1")] {
+        let back = lab.store.rollback(service).await.unwrap().unwrap();
+        assert_eq!((back.to.id, back.to.image_tag.as_str()), (to, image));
+        assert!(of == 0 || back.of.id == of);
+        let again = deploy(&lab, image, Some((back.of.id, back.origin))).await;
+        end(&lab, &again, Status::Success).await;
+        let replaced = lab.store.deployment(back.of.id).await.unwrap().unwrap();
+        assert_eq!(replaced.status, Status::RolledBack);
+    }
+    assert!(
+        lab.store.rollback(service).await.unwrap().is_none(),
+        "nothing is earlier than the first"
+    );
+    // What is deployed after that has what ran then to go back to.
+    let newest = deploy(&lab, "i:5", None).await;
+    end(&lab, &newest, Status::Success).await;
+    let back = lab.store.rollback(service).await.unwrap().unwrap();
+    assert_eq!(back.of.id, newest.id);
+    assert_eq!(
+        (back.to.image_tag.as_str(), back.origin),
+        ("i:1", ids[0]),
+        "what ran before"
+    );
+}
+
+async fn a_deployment_follows_from_its_build_once(lab: Lab) {
+    let build = lab.queue("d-1").await.unwrap();
+    let service = lab.store.services_of("o/r").await.unwrap().remove(0);
+    let mut next = tracker::fold(&build, &ended()).unwrap();
+    next.digest = Some("sha256:ab".to_owned());
+    next.about = Some("refs/heads/main".to_owned());
+    let mut deployed = service.clone();
+    deployed.recipe.auto_deploy = true;
+    let follows = || Some((deployment::after(&next, &deployed).unwrap().unwrap(), Vec::new()));
+    assert!(!lab.store.is_outdated(service.id, build.id).await.unwrap());
+    assert!(lab.store.advance_and_deploy(&next, &[], follows()).await.unwrap());
+    assert!(!lab.store.advance_and_deploy(&next, &[], follows()).await.unwrap());
+    assert_eq!(lab.store.deployments(service.id, None, 9).await.unwrap().len(), 1);
+    assert!(lab.store.is_outdated(service.id, build.id).await.unwrap());
+    assert!(!lab.store.is_outdated(service.id, build.id + 1).await.unwrap());
+    let known = lab.store.build_of_image(service.id, &next.image_tag).await.unwrap();
+    assert_eq!(known, Some((build.id, Some("sha256:ab".to_owned()))));
 }

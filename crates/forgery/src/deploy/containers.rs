@@ -1,0 +1,475 @@
+//! What a deployment asks of the engine.
+
+use crate::{
+    config::Registry,
+    engine::{Engine, INSTALLATION, credentials_for, unavailable},
+    failure::{BuildFailure, Kind},
+};
+use bollard::{
+    errors::Error,
+    models::{
+        ContainerCreateBody, EndpointSettings, HealthConfig, HealthStatusEnum, HostConfig, NetworkConnectRequest,
+        NetworkCreateRequest, NetworkDisconnectRequest, NetworkingConfig, PortBinding, RestartPolicy,
+        RestartPolicyNameEnum,
+    },
+    query_parameters::{
+        CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+        RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+    },
+};
+use contract::{
+    DeployConfig, DeploymentQueueMessage, HealthCheck, ImageReference,
+    deployment::{named_volume, port_mapping},
+};
+use futures_util::StreamExt as _;
+use std::collections::HashMap;
+
+/// A container of a service.
+#[derive(Clone, Debug)]
+pub(super) struct Container {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) deployment: String,
+    pub(super) runs: bool,
+}
+
+/// How a container is.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    /// What it exited with, if it has.
+    pub(super) ended: Option<i64>,
+    /// By which it can be reached from this machine.
+    pub(super) address: Option<String>,
+    /// What its health check says, if it has one.
+    pub(super) health: Option<Result<(), String>>,
+}
+
+/// Labels that say what a container is.
+const DEPLOYMENT: &str = "forge.deployment";
+const SERVICE: &str = "forge.service";
+/// What the engine calls a second.
+const SECOND: i64 = 1_000_000_000;
+const MIB: i64 = 1_024 * 1_024;
+/// So many lines of a container's output are shown when it failed.
+const LAST_LINES: &str = "5";
+/// So many characters of an id make a name unique.
+const SHORT: usize = 12;
+
+// === impl Engine ===
+
+impl Engine {
+    /// Sees to it that an image is there; by which digest its registry knows it.
+    pub(super) async fn pull(
+        &self,
+        reference: &str,
+        registry: Option<&Registry>,
+    ) -> Result<Option<ImageReference>, BuildFailure> {
+        if reference.contains('@') && self.docker.inspect_image(reference).await.is_ok() {
+            return self.pinned(reference).await; // A digest never means anything else.
+        }
+        let options = CreateImageOptionsBuilder::default().from_image(reference).build();
+        let login = registry.and_then(|registry| credentials_for(registry, reference));
+        let mut messages = Box::pin(self.docker.create_image(Some(options), None, login));
+        let mut failed = None;
+        while let Some(message) = messages.next().await {
+            failed = message.err().or(failed);
+        }
+        match failed {
+            None => self.pinned(reference).await,
+            // An image that was only built here is in no registry.
+            Some(_) if self.docker.inspect_image(reference).await.is_ok() => self.pinned(reference).await,
+            Some(error) => Err(pull_failure(reference, &error)),
+        }
+    }
+
+    async fn pinned(&self, reference: &str) -> Result<Option<ImageReference>, BuildFailure> {
+        let image = self.docker.inspect_image(reference).await;
+        let digests = image
+            .map_err(|error| unavailable(&error))?
+            .repo_digests
+            .unwrap_or_default();
+        let repository = repository_of(reference);
+        let own = digests.iter().find(|digest| repository_of(digest) == repository);
+        Ok(own.and_then(|digest| digest.parse().ok()))
+    }
+
+    /// Every container of a deployment's service, newest first.
+    pub(super) async fn of_service(
+        &self,
+        installation: &str,
+        message: &DeploymentQueueMessage,
+    ) -> Result<Vec<Container>, BuildFailure> {
+        let labels = vec![
+            format!("{INSTALLATION}={installation}"),
+            format!("{SERVICE}={}", service(message)),
+        ];
+        let filters = HashMap::from([("label", labels)]);
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
+        let found = self.docker.list_containers(Some(options)).await;
+        let mut found = found.map_err(|error| unavailable(&error))?;
+        found.sort_by_key(|container| std::cmp::Reverse(container.created));
+        let container = |found: bollard::models::ContainerSummary| {
+            let name = found
+                .names
+                .unwrap_or_default()
+                .first()?
+                .trim_start_matches('/')
+                .to_owned();
+            Some(Container {
+                id: found.id?,
+                name,
+                deployment: found.labels.unwrap_or_default().remove(DEPLOYMENT)?,
+                runs: found.state.is_some_and(|state| state.to_string() == "running"),
+            })
+        };
+        Ok(found.into_iter().filter_map(container).collect())
+    }
+
+    /// Makes the network of a project, if there is none.
+    pub(super) async fn make_network(
+        &self,
+        installation: &str,
+        message: &DeploymentQueueMessage,
+    ) -> Result<(), BuildFailure> {
+        let name = network(message);
+        if self.docker.inspect_network(&name, None).await.is_ok() {
+            return Ok(());
+        }
+        let wanted = NetworkCreateRequest {
+            name,
+            labels: Some(HashMap::from([(INSTALLATION.to_owned(), installation.to_owned())])),
+            ..NetworkCreateRequest::default()
+        };
+        match self.docker.create_network(wanted).await {
+            // 409: somebody else was faster.
+            Ok(_) | Err(Error::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// Makes the container of a deployment; its name.
+    pub(super) async fn create(
+        &self,
+        installation: &str,
+        message: &DeploymentQueueMessage,
+    ) -> Result<String, BuildFailure> {
+        let name = name(message);
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
+        let body = body(installation, message);
+        match self.docker.create_container(Some(options), body).await {
+            Ok(_) => Ok(name),
+            Err(error) => Err(refused("it cannot be created", &error)),
+        }
+    }
+
+    pub(super) async fn start(&self, container: &str) -> Result<(), BuildFailure> {
+        match self.docker.start_container(container, None).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(refused("it cannot be started", &error)),
+        }
+    }
+
+    /// Asks a container to stop; after so many seconds it is killed.
+    pub(super) async fn stop(&self, container: &str, grace: u32) -> Result<(), BuildFailure> {
+        let grace = i32::try_from(grace).unwrap_or(i32::MAX);
+        let options = StopContainerOptionsBuilder::default().t(grace).build();
+        match self.docker.stop_container(container, Some(options)).await {
+            // 304: it has ended already; 404: it is gone.
+            Ok(())
+            | Err(Error::DockerResponseServerError {
+                status_code: 304 | 404, ..
+            }) => Ok(()),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// Removes a container, but nothing that it has written to volumes.
+    pub(super) async fn remove_keeping_volumes(&self, container: &str) -> Result<(), BuildFailure> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).build();
+        match self.docker.remove_container(container, Some(options)).await {
+            Ok(())
+            | Err(Error::DockerResponseServerError {
+                status_code: 404 | 409, ..
+            }) => Ok(()),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// Gives a container the name of its service on every network it should be on.
+    pub(super) async fn name_on_networks(
+        &self,
+        container: &str,
+        message: &DeploymentQueueMessage,
+    ) -> Result<(), BuildFailure> {
+        let own = network(message);
+        // Its own network comes last: by the name there it is known that it has taken over.
+        for network in message.config.networks.iter().chain(std::iter::once(&own)) {
+            // A name is given when a container joins a network. Nobody uses this one yet, so it may leave for a moment.
+            let leave = NetworkDisconnectRequest {
+                container: container.to_owned(),
+                force: Some(true),
+            };
+            self.docker.disconnect_network(network, leave).await.ok(); // It may not be on it.
+            let join = NetworkConnectRequest {
+                container: container.to_owned(),
+                endpoint_config: Some(EndpointSettings {
+                    aliases: Some(vec![message.service.to_string()]),
+                    ..EndpointSettings::default()
+                }),
+            };
+            let joined = self.docker.connect_network(network, join).await;
+            joined.map_err(|error| refused(&format!("it cannot join the network {network}"), &error))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a container runs, and has the name of its service.
+    pub(super) async fn has_name(
+        &self,
+        container: &Container,
+        message: &DeploymentQueueMessage,
+    ) -> Result<bool, BuildFailure> {
+        let found = self.docker.inspect_container(&container.id, None).await;
+        let found = found.map_err(|error| unavailable(&error))?;
+        let networks = found.network_settings.and_then(|settings| settings.networks);
+        let own = networks.and_then(|mut networks| networks.remove(&network(message)));
+        let names = own.and_then(|own| own.aliases).unwrap_or_default();
+        Ok(container.runs && names.iter().any(|name| name == message.service.as_str()))
+    }
+
+    pub(super) async fn state(&self, container: &str) -> Result<State, BuildFailure> {
+        let found = self.docker.inspect_container(container, None).await;
+        let found = found.map_err(|error| unavailable(&error))?;
+        let state = found.state.unwrap_or_default();
+        let runs = state.running == Some(true) && state.restarting != Some(true);
+        let networks = found.network_settings.and_then(|settings| settings.networks);
+        let addresses = networks
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, network)| network.ip_address);
+        Ok(State {
+            ended: (!runs).then(|| state.exit_code.unwrap_or(-1)),
+            address: addresses.into_iter().find(|address| !address.is_empty()),
+            health: state.health.and_then(|health| {
+                let answer = health.log.unwrap_or_default().pop().and_then(|last| last.output);
+                match health.status? {
+                    HealthStatusEnum::HEALTHY => Some(Ok(())),
+                    HealthStatusEnum::STARTING | HealthStatusEnum::UNHEALTHY => {
+                        let answer = answer
+                            .map(|answer| answer.trim().to_owned())
+                            .filter(|answer| !answer.is_empty());
+                        Some(Err(
+                            answer.unwrap_or_else(|| "its health check has not passed yet".to_owned())
+                        ))
+                    }
+                    HealthStatusEnum::EMPTY | HealthStatusEnum::NONE => None,
+                }
+            }),
+        })
+    }
+
+    /// The last a container has said, for a sentence that explains why it failed.
+    pub(super) async fn last_words(&self, container: &str) -> String {
+        let options = LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .tail(LAST_LINES)
+            .build();
+        let lines = self.docker.logs(container, Some(options));
+        let lines: Vec<String> = lines
+            .filter_map(async |line| Some(line.ok()?.to_string().trim_end().to_owned()))
+            .collect()
+            .await;
+        if lines.is_empty() {
+            String::new()
+        } else {
+            format!("; it said: {}", lines.join(" / "))
+        }
+    }
+}
+
+fn body(installation: &str, message: &DeploymentQueueMessage) -> ContainerCreateBody {
+    let config = &message.config;
+    let own = [
+        (INSTALLATION, installation.to_owned()),
+        (DEPLOYMENT, message.id.to_string()),
+        (SERVICE, service(message)),
+    ];
+    let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let labels = config.labels.clone().into_iter().chain(own); // The last of a name wins.
+    let variables = config.env.iter().map(|(name, value)| format!("{name}={value}"));
+    let endpoint = HashMap::from([(network(message), EndpointSettings::default())]);
+    ContainerCreateBody {
+        image: Some(message.image.to_string()),
+        env: Some(variables.collect()),
+        cmd: (!config.command.is_empty()).then(|| config.command.clone()),
+        labels: Some(labels.collect()),
+        exposed_ports: Some(mapped(config).map(|(_, _, inside)| inside).collect()),
+        healthcheck: health_config(config),
+        host_config: Some(host_config(message)),
+        networking_config: Some(NetworkingConfig {
+            endpoints_config: Some(endpoint),
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn host_config(message: &DeploymentQueueMessage) -> HostConfig {
+    let config = &message.config;
+    let bindings = mapped(config).map(|(address, outside, inside)| {
+        let binding = PortBinding {
+            host_ip: Some(address.to_owned()),
+            host_port: Some(outside.to_string()),
+        };
+        (inside, Some(vec![binding]))
+    });
+    // Volumes of one project are not those of another.
+    let volumes = config.volumes.iter().filter_map(|volume| named_volume(volume));
+    let volumes = volumes.map(|(name, place)| format!("{}-{name}:{place}", network(message)));
+    HostConfig {
+        port_bindings: Some(bindings.collect()),
+        binds: Some(volumes.collect()),
+        network_mode: Some(network(message)),
+        memory: config.memory_mib.map(|mib| i64::from(mib) * MIB),
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
+            maximum_retry_count: None,
+        }),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        ..HostConfig::default()
+    }
+}
+
+fn mapped(config: &DeployConfig) -> impl Iterator<Item = (&str, u16, String)> {
+    config.ports.iter().filter_map(|port| port_mapping(port))
+}
+
+fn health_config(config: &DeployConfig) -> Option<HealthConfig> {
+    let Some(HealthCheck::Command { command }) = &config.health else {
+        return None;
+    };
+    Some(HealthConfig {
+        test: Some(vec!["CMD-SHELL".to_owned(), command.clone()]),
+        interval: Some(SECOND),
+        timeout: Some(5 * SECOND),
+        retries: Some(3),
+        ..HealthConfig::default()
+    })
+}
+
+/// What the containers of a service have in common.
+fn service(message: &DeploymentQueueMessage) -> String {
+    format!("{}/{}", message.project_name, message.service)
+}
+
+/// The network of a project, and how its volumes begin.
+fn network(message: &DeploymentQueueMessage) -> String {
+    format!("forge-{}", plain(message.project_name.as_str()))
+}
+
+fn name(message: &DeploymentQueueMessage) -> String {
+    let id: String = message.id.as_str().chars().take(SHORT).collect();
+    format!(
+        "{}.{}.{}",
+        network(message),
+        plain(message.service.as_str()),
+        plain(&id)
+    )
+}
+
+/// As the engine takes it in names.
+fn plain(text: &str) -> String {
+    let keep = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') {
+            c
+        } else {
+            '-'
+        }
+    };
+    text.chars().map(keep).collect()
+}
+
+/// A reference without tag and digest.
+fn repository_of(reference: &str) -> &str {
+    let name = reference.split('@').next().unwrap_or(reference);
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => name,
+    }
+}
+
+/// 4xx is about what was asked for; anything else is the engine's own trouble.
+fn refused(what: &str, error: &Error) -> BuildFailure {
+    if let Error::DockerResponseServerError {
+        status_code: 400..=499,
+        message,
+    } = error
+    {
+        return BuildFailure::new(Kind::StartFailed, format!("{what}: {message}"));
+    }
+    // Docker says 500 of ports that are taken, and of programs that are not in the image.
+    let text = error.to_string();
+    let is_asked_for = [
+        "port is already allocated",
+        "address already in use",
+        "executable file not found",
+    ];
+    if is_asked_for.iter().any(|part| text.contains(part)) {
+        return BuildFailure::new(Kind::StartFailed, format!("{what}: {text}"));
+    }
+    unavailable(error)
+}
+
+fn pull_failure(reference: &str, error: &Error) -> BuildFailure {
+    let text = error.to_string();
+    let lower = text.to_lowercase();
+    let kind = if ["unauthorized", "denied", "no basic auth", "forbidden"]
+        .iter()
+        .any(|word| lower.contains(word))
+    {
+        Kind::PullDenied
+    } else if ["not found", "manifest unknown", "no such image"]
+        .iter()
+        .any(|word| lower.contains(word))
+    {
+        Kind::ImageNotFound
+    } else {
+        Kind::PullFailed
+    };
+    BuildFailure::new(kind, format!("cannot pull {reference}: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_is_its_repository_with_a_tag_or_a_digest() {
+        for (reference, repository) in [
+            ("busybox", "busybox"),
+            ("busybox:1", "busybox"),
+            ("h:5000/a/b", "h:5000/a/b"),
+            ("h:5000/a/b:main", "h:5000/a/b"),
+            ("h:5000/a/b@sha256:ab", "h:5000/a/b"),
+            ("h:5000/a/b:main@sha256:ab", "h:5000/a/b"),
+        ] {
+            assert_eq!(repository_of(reference), repository, "{reference}");
+        }
+    }
+
+    #[test]
+    fn names_are_such_as_the_engine_takes() {
+        let (id, project, service, image) = ("1234567890abcdef", "acme/sh@op", "api", "x");
+        let message = DeploymentQueueMessage::new(
+            id.parse().unwrap(),
+            "acme/shop".parse().unwrap(),
+            service.parse().unwrap(),
+            image.parse().unwrap(),
+        );
+        assert_eq!(name(&message), "forge-acme-shop.api.1234567890ab");
+        assert_eq!(plain(project), "acme-sh-op");
+    }
+}

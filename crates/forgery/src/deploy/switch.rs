@@ -1,0 +1,142 @@
+//! One deployment on the engine: the new container beside the old, then in its place.
+//!
+//! It looks at what is there, by labels, and not at what was done: an attempt that died anywhere is gone on with by the
+//! next.
+
+use super::{containers::Container, health};
+use crate::{
+    attempt::Bench,
+    failure::{BuildFailure, Kind},
+    report::Report,
+};
+use contract::{Deploying, DeploymentEvent, DeploymentQueueMessage, ImageReference, Running};
+use std::time::Duration;
+
+/// A deployment to be carried out on an engine.
+pub(super) struct Switch<'a> {
+    bench: &'a Bench,
+    message: &'a DeploymentQueueMessage,
+}
+
+/// A new container that is healthy, and what it takes the place of.
+pub(super) struct Ready {
+    container: String,
+    image: Option<ImageReference>,
+    old: Vec<Container>,
+    /// It has taken over already; whoever did it died before telling.
+    over: bool,
+}
+
+/// How long the old container may take to stop.
+const STOP: u32 = 10;
+/// The longest until the new one must be healthy.
+const HEALTHY: u32 = 60;
+
+// === impl Switch ===
+
+impl<'a> Switch<'a> {
+    pub(super) const fn new(bench: &'a Bench, message: &'a DeploymentQueueMessage) -> Self {
+        Self { bench, message }
+    }
+
+    /// Starts the new container and waits until it is healthy. What ran before still runs, unless both want the same
+    /// ports of the host.
+    pub(super) async fn prepare(&self, report: &mut Report<DeploymentEvent>) -> Result<Ready, BuildFailure> {
+        let (engine, message) = (&self.bench.engine, self.message);
+        if let Some(mistake) = message.config.mistake() {
+            return Err(BuildFailure::new(Kind::InvalidMessage, format!("config.{mistake}")));
+        }
+        let registry = self.bench.config.registry.as_ref();
+        let image = engine.pull(message.image.as_str(), registry).await?;
+        report.tell(Deploying::Progress { percent: 20 });
+        let (ours, old) = self.containers().await?;
+        for left in &ours {
+            if engine.has_name(left, message).await? {
+                return Ok(Ready {
+                    container: left.name.clone(),
+                    image,
+                    old,
+                    over: true,
+                });
+            }
+            engine.remove(&left.id).await?; // An attempt that died began with it.
+        }
+        engine.make_network(&self.bench.installation, message).await?;
+        let container = engine.create(&self.bench.installation, message).await?;
+        report.tell(Deploying::Progress { percent: 30 });
+        chassis::crash_point("forgery.deploy.created");
+        if !message.config.ports.is_empty() {
+            for old in &old {
+                engine.stop(&old.id, self.grace()).await?;
+            }
+        }
+        engine.start(&container).await?;
+        chassis::crash_point("forgery.deploy.started");
+        self.wait(&container).await?;
+        report.tell(Deploying::Progress { percent: 60 });
+        Ok(Ready {
+            container,
+            image,
+            old,
+            over: false,
+        })
+    }
+
+    /// Gives the new container the service's name, then ends the old one. From here on there is no way back.
+    pub(super) async fn take_over(
+        &self,
+        ready: Ready,
+        report: &mut Report<DeploymentEvent>,
+    ) -> Result<Running, BuildFailure> {
+        let engine = &self.bench.engine;
+        if !ready.over {
+            engine.name_on_networks(&ready.container, self.message).await?;
+        }
+        report.tell(Deploying::Progress { percent: 90 });
+        chassis::crash_point("forgery.deploy.switched");
+        for old in &ready.old {
+            engine.stop(&old.id, self.grace()).await?;
+            engine.remove_keeping_volumes(&old.id).await?;
+        }
+        Ok(Running::new(ready.container, ready.image))
+    }
+
+    /// Removes what is new and starts what was stopped for it.
+    pub(super) async fn bring_back(&self) -> Result<(), BuildFailure> {
+        let engine = &self.bench.engine;
+        let (ours, old) = self.containers().await?;
+        for ours in ours {
+            if engine.has_name(&ours, self.message).await? {
+                return Ok(()); // It had taken over before it failed to say so.
+            }
+            engine.remove(&ours.id).await?;
+        }
+        if !old.iter().any(|old| old.runs)
+            && let Some(newest) = old.first()
+        {
+            engine.start(&newest.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Containers of this deployment, and those of others of the same service, newest first.
+    async fn containers(&self) -> Result<(Vec<Container>, Vec<Container>), BuildFailure> {
+        let found = self
+            .bench
+            .engine
+            .of_service(&self.bench.installation, self.message)
+            .await?;
+        let id = self.message.id.as_str();
+        Ok(found.into_iter().partition(|found| found.deployment == id))
+    }
+
+    async fn wait(&self, container: &str) -> Result<(), BuildFailure> {
+        let config = &self.message.config;
+        let within = Duration::from_secs(config.healthy_within_seconds.unwrap_or(HEALTHY).into());
+        health::wait(&self.bench.engine, container, config.health.as_ref(), within).await
+    }
+
+    fn grace(&self) -> u32 {
+        self.message.config.stop_grace_seconds.unwrap_or(STOP)
+    }
+}
