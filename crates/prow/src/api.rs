@@ -16,7 +16,7 @@ mod reply;
 mod services;
 mod tokens;
 
-use crate::{access::Role, archive::Archive, dispatcher::Kick, store::Store};
+use crate::{access::Role, archive::Archive, dispatcher::Kick, intake::Webhooks, store::Store};
 use aide::{
     axum::{
         ApiRouter,
@@ -52,6 +52,7 @@ pub(crate) struct Parts {
     pub(crate) deployment_canceller: Canceller,
     pub(crate) queues: Queues,
     pub(crate) token: AdminToken,
+    pub(crate) planning: Webhooks,
     pub(crate) kick: Kick,
 }
 
@@ -181,6 +182,16 @@ fn seen_besides() -> ApiRouter<Shared> {
 /// What deployers begin and stop.
 fn begun() -> ApiRouter<Shared> {
     ApiRouter::new()
+        .api_route(
+            "/v1/events/{id}/replay",
+            post_with(
+                events::replay,
+                named(
+                    "replayEvent",
+                    "Plan a webhook once more, as its services are configured now",
+                ),
+            ),
+        )
         .api_route(
             "/v1/cicd/services/{id}/deploy",
             post_with(deployments::deploy, named("deployService", "Run an image as a service")),

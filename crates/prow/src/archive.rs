@@ -155,6 +155,11 @@ impl Archive {
         Ok(reader.stored(part.seq).await?)
     }
 
+    /// Removes the object of a segment; one that is gone needs no removing.
+    pub(crate) async fn forget(&self, segment: &Segment) -> Result<(), Error> {
+        Ok(self.shelf.remove(&segment.name).await?)
+    }
+
     /// The text of a segment.
     async fn read(&self, segment: &Segment) -> Result<String, Error> {
         let object = self.shelf.get(&segment.name).await?;

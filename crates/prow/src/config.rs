@@ -1,6 +1,6 @@
 //! What can be configured.
 
-use crate::{archive::Place, store::Database};
+use crate::{archive::Place, retention::Kept, store::Database};
 use bus::Settings;
 use chassis::{Secret, Setting, Values};
 use contract::{
@@ -27,6 +27,7 @@ pub struct Config {
     pub(crate) cancel_channel: String,
     pub(crate) unregistered: Unregistered,
     pub(crate) deadlines: Deadlines,
+    pub(crate) kept: Kept,
     pub(crate) reconcile_every: Duration,
 }
 
@@ -108,6 +109,30 @@ const WAITING: Setting = Setting::new(
 )
 .env(&["BUILD_WAIT_SECONDS"])
 .default("604800");
+const KEEP_LOGS: Setting = Setting::new("retention.logs_days", "How long logs are kept, in days; 0 for ever")
+    .env(&["RETENTION_LOGS_DAYS"])
+    .default("90");
+const KEEP_BUILDS: Setting = Setting::new("retention.builds_days", "How long builds are kept, in days; 0 for ever")
+    .env(&["RETENTION_BUILDS_DAYS"])
+    .default("0");
+const KEEP_BODIES: Setting = Setting::new(
+    "retention.bodies_days",
+    "How long the bodies of webhooks are kept for replay, in days; 0 for ever",
+)
+.env(&["RETENTION_BODIES_DAYS"])
+.default("7");
+const KEEP_EVENTS: Setting = Setting::new(
+    "retention.events_days",
+    "How long it is kept that webhooks came and what followed, in days; 0 for ever",
+)
+.env(&["RETENTION_EVENTS_DAYS"])
+.default("90");
+const KEEP_AUDIT: Setting = Setting::new(
+    "retention.audit_days",
+    "How long the audit is kept, in days; 0 for ever",
+)
+.env(&["RETENTION_AUDIT_DAYS"])
+.default("365");
 const RECONCILE: Setting = Setting::new(
     "reconcile_seconds",
     "How often what should be is compared with what is, 1 to 300 s",
@@ -131,6 +156,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
     UNREGISTERED,
     RUNNING,
     WAITING,
+    KEEP_LOGS,
+    KEEP_BUILDS,
+    KEEP_BODIES,
+    KEEP_EVENTS,
+    KEEP_AUDIT,
     RECONCILE,
 ];
 
@@ -197,6 +227,7 @@ impl Config {
             bus,
             builds,
             cancel_channel,
+            kept: kept(values)?,
             unregistered: unregistered?,
             deadlines,
             reconcile_every: Duration::from_secs(every?),
@@ -207,6 +238,21 @@ impl Config {
     pub(crate) fn lost_after(&self) -> Duration {
         self.reconcile_every * LOST_ROUNDS
     }
+}
+
+fn kept(values: &mut Values) -> Option<Kept> {
+    let days = |days: Option<u32>| days.map(|days| Some(days).filter(|days| *days > 0));
+    let kept = Kept {
+        logs: days(values.get(&KEEP_LOGS))?,
+        builds: days(values.get(&KEEP_BUILDS))?,
+        bodies: days(values.get(&KEEP_BODIES))?,
+        events: days(values.get(&KEEP_EVENTS))?,
+        audit: days(values.get(&KEEP_AUDIT))?,
+    };
+    if let Some(mistake) = kept.mistake() {
+        values.refuse(&KEEP_LOGS, mistake);
+    }
+    Some(kept)
 }
 
 /// A list by its configured name.

@@ -11,6 +11,7 @@ mod metrics;
 mod notice;
 mod planner;
 mod reconciler;
+mod retention;
 mod service;
 mod stop;
 mod store;
@@ -67,6 +68,10 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         let keeper = keeper.clone();
         move || keeper.clone().run()
     });
+    life.keep("retention", {
+        let (retention, stopping) = (retention::Retention::new(&config, &store, &archive), life.stopping());
+        move || retention.clone().run(stopping.clone())
+    });
     let dispatcher = dispatcher::Dispatcher::new(&config, &bus, &store);
     let kick = dispatcher.kick();
     life.keep("dispatcher", {
@@ -82,9 +87,9 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     });
 
     let webhooks = slot(&bus, &config.webhooks, "webhooks worker", &life).await?;
-    let intake = intake::Webhooks::new(&config, &store, &kick, &metrics);
+    let planning = intake::Webhooks::new(&config, &store, &kick, &metrics);
     life.keep("webhooks", {
-        let stopping = life.stopping();
+        let (intake, stopping) = (planning.clone(), life.stopping());
         move || intake.clone().run(webhooks.slot(0), stopping.clone())
     });
     let events = slot(&bus, &config.events, "events worker", &life).await?;
@@ -107,6 +112,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         deployment_canceller: reconciler::deployment_canceller(&config, &bus),
         queues: api::Queues::new(&config, &bus),
         token,
+        planning,
         kick,
     };
     let routes = api::routes(parts.into());

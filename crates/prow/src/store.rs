@@ -7,6 +7,7 @@ mod deployments;
 mod logs;
 mod outbox;
 mod plans;
+mod retention;
 mod services;
 mod tokens;
 mod webhooks;

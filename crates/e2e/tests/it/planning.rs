@@ -340,3 +340,48 @@ async fn a_service_is_built_when_somebody_asks_for_it() {
         (&build["commit"], &build["git_url"])
     );
 }
+
+#[tokio::test]
+async fn a_webhook_is_planned_again_as_its_services_are_then() {
+    let forge = Forge::start_with(0, &[("UNREGISTERED", "ignore")]).await;
+    assert_eq!(push(&forge, "refs/heads/x", '0', '1', &[]).await, 202);
+    let told = eventually("the webhook", async || {
+        let all = forge.get("/v1/events").await?;
+        all.as_array()?.first().cloned()
+    })
+    .await;
+    assert_eq!(told["result"], "nobody has registered its repository");
+    assert_eq!(
+        forge
+            .post_json("/v1/cicd/projects", &json!({"name": "acme/shop"}))
+            .await
+            .0,
+        201
+    );
+    assert_eq!(
+        forge
+            .post_json("/v1/cicd/services", &json!({"project_id": 1, "name": "api"}))
+            .await
+            .0,
+        201
+    );
+    let path = format!("/v1/events/{}/replay", told["id"].as_str().unwrap());
+    let (status, again) = forge.post(&path).await;
+    assert_eq!((status, again["builds"].as_array().unwrap().len()), (202, 1), "{again}");
+    builds_are(&forge, &["api 1 queued"]).await;
+    let (status, again) = forge.post(&path).await;
+    assert_eq!(
+        (status, &again["builds"]),
+        (202, &json!([])),
+        "it is one build, however often"
+    );
+    let told = forge
+        .get(&format!("/v1/events/{}", told["id"].as_str().unwrap()))
+        .await
+        .unwrap();
+    assert_eq!(
+        (told["builds"].as_array().unwrap().len(), &told["result"]),
+        (1, &json!("build"))
+    );
+    assert_eq!(forge.post("/v1/events/nothing/replay").await.0, 404);
+}

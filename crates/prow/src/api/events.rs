@@ -2,7 +2,7 @@
 
 use super::{
     Shared,
-    extract::{ByName, Listed, Paging, Path, Query, no_cursor, number_of},
+    extract::{Accepted, ByName, Listed, Paging, Path, Query, no_cursor, number_of},
     problem::Problem,
 };
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     store::{Place, Told},
 };
 use axum::{Json, extract::State};
-use contract::Timestamp;
+use contract::{BuildId, Message as _, Timestamp, WebhookDelivery};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,16 @@ pub(super) struct Event {
     result: String,
     /// Names of the builds that it led to.
     builds: Vec<String>,
+}
+
+/// What followed this time.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ReplayedEvent")]
+pub(super) struct Replayed {
+    /// What followed, and why, in a sentence.
+    result: String,
+    /// Names of the builds that are new.
+    builds: Vec<BuildId>,
 }
 
 /// Webhooks, newest first.
@@ -75,6 +85,29 @@ pub(super) async fn show(
         return Err(Problem::NotFound);
     }
     Ok(Json(told.into()))
+}
+
+/// Plans a webhook once more, as its services are configured now. Builds that are known are not built again.
+pub(super) async fn replay(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Path(ByName { id }): Path<ByName>,
+) -> Result<Accepted<Replayed>, Problem> {
+    let store = &shared.0.store;
+    let told = store.told_by(&id).await?.ok_or(Problem::NotFound)?;
+    if !sees(&shared, &caller, told.repository.as_deref()).await? {
+        return Err(Problem::NotFound);
+    }
+    let Some(said) = store.said(&id).await? else {
+        return Err(Problem::Conflict("what it said is not kept any more".to_owned()));
+    };
+    let webhook = WebhookDelivery::from_bytes(said.as_bytes());
+    let webhook = webhook.map_err(|error| Problem::Conflict(format!("it cannot be read any more: {error}")))?;
+    let (result, builds) = shared.0.planning.replay(&webhook).await?;
+    Ok(Accepted(Replayed {
+        result,
+        builds: builds.into_iter().map(|build| build.message.id).collect(),
+    }))
 }
 
 /// Whether a repository is a project of theirs.

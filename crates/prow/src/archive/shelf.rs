@@ -89,6 +89,13 @@ impl Shelf {
         self.0.put(&Path::from(name), object.into()).await.map(drop)
     }
 
+    pub(super) async fn remove(&self, name: &str) -> Result<(), object_store::Error> {
+        match self.0.delete(&Path::from(name)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) async fn get(&self, name: &str) -> Result<Vec<u8>, object_store::Error> {
         let object = self.0.get(&Path::from(name)).await?.bytes().await?;
         Ok(object.into())

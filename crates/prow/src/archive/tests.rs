@@ -249,3 +249,22 @@ async fn two_prows_that_store_a_log_at_once_store_it_once() {
     assert!(!late, "it goes on where the log does not end any more");
     assert!(lab.text(&archive).await == text);
 }
+
+#[tokio::test]
+async fn logs_are_forgotten_with_their_objects_and_before_their_builds() {
+    let lab = Lab::new().await;
+    let archive = lab.archive();
+    write(&lab.bus, &lab.build.message.id, 1..10, 5, 50).await;
+    lab.end().await;
+    archive.drain(&lab.open()).await.unwrap();
+    let objects = || std::fs::read_dir(lab.folder.path().join("logs/b")).map_or(0, Iterator::count);
+    assert_eq!(objects(), 1);
+    for (_, segment) in lab.store.old_segments(3).await.unwrap() {
+        archive.forget(&segment).await.unwrap();
+        archive.forget(&segment).await.unwrap(); // Whoever dies before it is recorded does it again.
+        lab.store.forget_segment(lab.build.id, &segment).await.unwrap();
+    }
+    assert_eq!((objects(), lab.text(&archive).await.as_str()), (0, ""));
+    assert_eq!(follow(archive.follower(lab.build.clone(), 0)).await, "");
+    assert_eq!(lab.store.forget_builds(3).await.unwrap(), 1);
+}

@@ -59,9 +59,27 @@ impl Webhooks {
         }
     }
 
+    /// Plans a webhook that was recorded before once more, as its services are configured now. It takes no other build's
+    /// place; builds that are known are not built again. What followed, and the builds that are new.
+    pub(crate) async fn replay(&self, webhook: &WebhookDelivery) -> Result<(String, Vec<Build>), Error> {
+        let mut plan = planner::plan(webhook, &self.services(webhook).await?);
+        let mut added = Vec::new();
+        for mut planned in plan.builds {
+            planned.concurrency = Concurrency::Queue;
+            match self.prepare(planned, None)? {
+                Ok((build, _, intents)) => added.extend(self.store.add_build(build, &intents).await?),
+                Err(reason) => plan.result = reason,
+            }
+        }
+        self.store.replayed(webhook.id.as_str(), &plan.result, &added).await?;
+        self.kick.now();
+        Ok((plan.result, added))
+    }
+
     async fn record(&self, webhook: &WebhookDelivery) -> Result<(), Error> {
         let incoming = webhook.metadata.traceparent.as_deref();
         let traceparent = trace::carry(&Span::current(), incoming);
+        let said = webhook.to_json().map_err(|error| Error::Corrupt(error.to_string()))?;
         let mut plan = planner::plan(webhook, &self.services(webhook).await?);
         let mut builds = Vec::new();
         for planned in plan.builds {
@@ -76,7 +94,7 @@ impl Webhooks {
         let wanted = builds.len();
         let added = self
             .store
-            .record(webhook, &plan.result, plan.ends.as_ref(), builds)
+            .record(webhook, Some(&said), &plan.result, plan.ends.as_ref(), builds)
             .await?;
         self.kick.now();
         self.metrics.webhook(match (wanted, added.as_slice()) {

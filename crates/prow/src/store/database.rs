@@ -161,6 +161,7 @@ impl Kind {
             step(4, "logs", include_str!("../../migrations/4-logs.sql")),
             step(5, "access", include_str!("../../migrations/5-access.sql")),
             step(6, "deployments", include_str!("../../migrations/6-deployments.sql")),
+            step(7, "retention", include_str!("../../migrations/7-retention.sql")),
         ]
     }
 

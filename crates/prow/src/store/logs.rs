@@ -42,6 +42,19 @@ pub(crate) struct OpenLog {
 /// At most so many logs are gone on with at once.
 const BATCH: i64 = 500;
 
+// === impl Segment ===
+
+impl Segment {
+    pub(super) fn from_row(row: &AnyRow) -> Self {
+        Self {
+            at: unsigned(row.get("at")),
+            bytes: unsigned(row.get("bytes")),
+            lines: unsigned(row.get("lines")),
+            name: row.get("name"),
+        }
+    }
+}
+
 // === impl Store ===
 
 impl Store {
@@ -66,13 +79,7 @@ impl Store {
             .bind(signed(after))
             .fetch_all(&self.readers)
             .await?;
-        let segment = |row: &AnyRow| Segment {
-            at: unsigned(row.get("at")),
-            bytes: unsigned(row.get("bytes")),
-            lines: unsigned(row.get("lines")),
-            name: row.get("name"),
-        };
-        Ok(rows.iter().map(segment).collect())
+        Ok(rows.iter().map(Segment::from_row).collect())
     }
 
     /// Logs that have begun, are not all stored, and that nobody goes on with.

@@ -27,6 +27,7 @@ impl Store {
     pub(crate) async fn record(
         &self,
         webhook: &WebhookDelivery,
+        message: Option<&str>,
         result: &str,
         ends: Option<&Ending>,
         builds: Vec<(Build, Concurrency, Vec<Intent>)>,
@@ -34,8 +35,8 @@ impl Store {
         let mut transaction = self.writer.begin().await?;
         let uids: Vec<&str> = builds.iter().map(|(build, ..)| build.message.id.as_str()).collect();
         sqlx::query(
-            "INSERT INTO webhooks (delivery, provider, event, action, repository, received_at, result, build_uid)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+            "INSERT INTO webhooks (delivery, provider, event, action, repository, received_at, result, build_uid, message)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
         )
         .bind(webhook.id.as_str())
         .bind(webhook.provider.as_str())
@@ -45,6 +46,7 @@ impl Store {
         .bind(webhook.received_at.as_millis())
         .bind(text(result))
         .bind((!uids.is_empty()).then(|| uids.join(",")))
+        .bind(message)
         .execute(&mut *transaction)
         .await?;
         let mut added = Vec::new();
@@ -56,6 +58,20 @@ impl Store {
         }
         transaction.commit().await?;
         Ok(added)
+    }
+
+    /// Records what followed when a webhook was planned again.
+    pub(crate) async fn replayed(&self, delivery: &str, result: &str, builds: &[Build]) -> Result<(), Error> {
+        let uids: Vec<&str> = builds.iter().map(|build| build.message.id.as_str()).collect();
+        let query = "UPDATE webhooks SET result = $2, build_uid = CASE WHEN $3 = '' THEN build_uid
+             WHEN build_uid IS NULL THEN $3 ELSE build_uid || ',' || $3 END WHERE delivery = $1";
+        sqlx::query(query)
+            .bind(delivery)
+            .bind(text(result))
+            .bind(uids.join(","))
+            .execute(&self.writer)
+            .await?;
+        Ok(())
     }
 
     /// Adds a build that nobody pushed for.

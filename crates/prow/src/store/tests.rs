@@ -49,6 +49,8 @@ on_both! {
     of_each_service_one_deployment_goes_to_forgery_at_a_time
     rollbacks_never_swing_back_to_what_was_rolled_back
     a_deployment_follows_from_its_build_once
+    what_is_old_is_forgotten_and_what_others_need_is_not
+    a_webhook_is_kept_with_what_it_said_and_what_followed_again
 }
 
 impl Lab {
@@ -88,6 +90,7 @@ impl Lab {
         self.store
             .record(
                 &webhook(delivery),
+                None,
                 "build",
                 None,
                 vec![(build, Concurrency::Queue, intents)],
@@ -230,7 +233,7 @@ async fn webhooks_are_listed_newest_first_page_by_page(lab: Lab) {
     for n in 1..=5 {
         let mut webhook = webhook(&format!("d{n}"));
         webhook.received_at = Timestamp::from_millis(if n < 3 { 7 } else { n });
-        lab.store.record(&webhook, "why", None, Vec::new()).await.unwrap();
+        lab.store.record(&webhook, None, "why", None, Vec::new()).await.unwrap();
     }
     let mut listed = Vec::new();
     let mut before = None;
@@ -246,7 +249,10 @@ async fn webhooks_are_listed_newest_first_page_by_page(lab: Lab) {
 async fn what_no_database_takes_is_stored_all_the_same(lab: Lab) {
     let mut hostile = webhook("d");
     (hostile.event, hostile.action) = ("push\0".to_owned(), Some("\0".to_owned()));
-    lab.store.record(&hostile, "why \0", None, Vec::new()).await.unwrap();
+    lab.store
+        .record(&hostile, None, "why \0", None, Vec::new())
+        .await
+        .unwrap();
     let told = lab.store.told_by("d").await.unwrap().unwrap();
     assert_eq!(
         (told.event.as_str(), told.result.as_str()),
@@ -309,14 +315,14 @@ async fn a_newer_build_takes_the_place_of_the_older(lab: Lab) {
         vec![(build, Concurrency::Supersede, Vec::new())]
     };
     let record = async |delivery: &str, build| {
-        let recorded = lab.store.record(&webhook(delivery), "build", None, build).await;
+        let recorded = lab.store.record(&webhook(delivery), None, "build", None, build).await;
         recorded.unwrap().pop().unwrap()
     };
     // Two prows plan two pushes at the same time: one of them sees the other.
     let (webhook_1, webhook_2) = (webhook("d-1"), webhook("d-2"));
     let (first, second) = tokio::join!(
-        lab.store.record(&webhook_1, "build", None, with("b-1")),
-        lab.store.record(&webhook_2, "build", None, with("b-2")),
+        lab.store.record(&webhook_1, None, "build", None, with("b-1")),
+        lab.store.record(&webhook_2, None, "build", None, with("b-2")),
     );
     let newer = first.unwrap().pop().unwrap().id.max(second.unwrap().pop().unwrap().id);
     let page = Page {
@@ -535,4 +541,75 @@ async fn a_deployment_follows_from_its_build_once(lab: Lab) {
     assert!(!lab.store.is_outdated(service.id, build.id + 1).await.unwrap());
     let known = lab.store.build_of_image(service.id, &next.image_tag).await.unwrap();
     assert_eq!(known, Some((build.id, Some("sha256:ab".to_owned()))));
+}
+
+async fn what_is_old_is_forgotten_and_what_others_need_is_not(lab: Lab) {
+    let add = async |id: &str, rerun_of: Option<i64>| {
+        let mut build = build();
+        build.message.id = id.parse().unwrap();
+        build.payload = build.message.to_json().unwrap();
+        build.rerun_of = rerun_of;
+        let build = lab.store.add_build(build, &[]).await.unwrap().unwrap();
+        let mut ended = build.clone();
+        (ended.started_at, ended.finished_at) = (Some(1), Some(5));
+        assert!(lab.store.advance(&ended, &[]).await.unwrap());
+        build.id
+    };
+    let (first, log, unlogged) = (add("b-1", None).await, add("b-2", None).await, add("b-3", None).await);
+    add("b-4", Some(first)).await;
+    let segment = Segment {
+        at: 0,
+        bytes: 3,
+        lines: 1,
+        name: "n".to_owned(),
+    };
+    let cursor = lab.store.log_cursor(log).await.unwrap().unwrap();
+    assert!(lab.store.add_segment(log, cursor, 1, &segment).await.unwrap());
+    for id in [first, log] {
+        let cursor = lab.store.log_cursor(id).await.unwrap().unwrap();
+        lab.store.close_log(id, cursor).await.unwrap();
+    }
+    assert_eq!(lab.store.forget_builds(5).await.unwrap(), 0, "none of them is old");
+    assert_eq!(
+        lab.store.forget_builds(6).await.unwrap(),
+        0,
+        "others refer to the one, the others have logs"
+    );
+    assert_eq!(lab.store.old_segments(5).await.unwrap(), []);
+    assert_eq!(lab.store.old_segments(6).await.unwrap(), [(log, segment.clone())]);
+    lab.store.forget_segment(log, &segment).await.unwrap();
+    assert_eq!(lab.store.forget_builds(6).await.unwrap(), 1);
+    assert!(lab.store.build_by_number(log).await.unwrap().is_none());
+    assert!(
+        lab.store.build_by_number(unlogged).await.unwrap().is_some(),
+        "its log is still to be stored"
+    );
+    lab.store.begin_change("me", "", "POST", "/").await.unwrap();
+    assert_eq!(lab.store.forget_changes(1).await.unwrap(), 0);
+    assert_eq!(lab.store.forget_changes(bus::clock::now_ms() + 1).await.unwrap(), 1);
+}
+
+async fn a_webhook_is_kept_with_what_it_said_and_what_followed_again(lab: Lab) {
+    lab.store
+        .record(&webhook("d"), Some("{}"), "nothing", None, Vec::new())
+        .await
+        .unwrap();
+    assert_eq!(lab.store.said("d").await.unwrap().as_deref(), Some("{}"));
+    lab.store.replayed("d", "build", &[build()]).await.unwrap();
+    lab.store.replayed("d", "build again", &[build()]).await.unwrap();
+    lab.store.replayed("d", "nothing new", &[]).await.unwrap();
+    let told = lab.store.told_by("d").await.unwrap().unwrap();
+    assert_eq!((told.result.as_str(), told.builds.len()), ("nothing new", 2));
+    assert_eq!(lab.store.forget_messages(1).await.unwrap(), 0);
+    assert_eq!(lab.store.forget_messages(2).await.unwrap(), 1);
+    assert_eq!(lab.store.forget_messages(2).await.unwrap(), 0);
+    assert_eq!(lab.store.said("d").await.unwrap(), None);
+    assert_eq!(
+        (
+            lab.store.forget_webhooks(1).await.unwrap(),
+            lab.store.forget_webhooks(2).await.unwrap()
+        ),
+        (0, 1)
+    );
+    assert_eq!(lab.store.told_by("d").await.unwrap(), None);
 }

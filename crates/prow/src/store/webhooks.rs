@@ -29,7 +29,8 @@ pub(crate) struct Place {
 macro_rules! told {
     ($which:literal) => {
         concat!(
-            "SELECT * FROM webhooks WHERE (received_at, delivery) < ($1, $2) ",
+            "SELECT delivery, provider, event, action, repository, received_at, result, build_uid FROM webhooks
+             WHERE (received_at, delivery) < ($1, $2) ",
             $which,
             " ORDER BY received_at DESC, delivery DESC LIMIT $3"
         )
@@ -89,6 +90,15 @@ impl Store {
         };
         let rows = query.fetch_all(&self.readers).await?;
         Ok(rows.iter().map(Told::from_row).collect())
+    }
+
+    /// What a webhook said, while it is kept.
+    pub(crate) async fn said(&self, delivery: &str) -> Result<Option<String>, Error> {
+        let message: Option<Option<String>> = sqlx::query_scalar("SELECT message FROM webhooks WHERE delivery = $1")
+            .bind(delivery)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(message.flatten())
     }
 
     /// A webhook by its delivery's id.
