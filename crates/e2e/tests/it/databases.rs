@@ -92,6 +92,11 @@ async fn two_prows_share_a_database_and_a_log_store_and_one_may_die() {
     );
     let followed = forge.text_of(&format!("{url}{logs}?follow=1")).await;
     assert_eq!(followed, following);
+    let some = forge
+        .text_of(&format!("{url}{logs}?follow=1&grep=line+%5B56%5D$"))
+        .await;
+    let told = some.lines().filter(|line| line.starts_with("data: 20"));
+    assert_eq!(told.count(), 2, "{some}");
     other.kill();
 
     for n in 0..5 {

@@ -63,6 +63,8 @@ enum Flag {
 struct Followed {
     shared: Shared,
     id: i64,
+    /// Only lines that match are told.
+    pattern: Option<Regex>,
     follower: Option<Follower>,
 }
 
@@ -77,6 +79,7 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let build = builds::find(&shared, &caller, &id).await?;
     let lines = wanted.tail.map(|lines| lines.min(MOST_LINES));
+    let pattern = wanted.grep.as_deref().map(compiled).transpose()?;
     let archive = &shared.0.archive;
     if wanted.follow == Flag::Yes {
         let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()?.parse().ok());
@@ -87,12 +90,18 @@ pub(super) async fn show(
         };
         let id = build.id;
         let follower = Some(archive.follower(build, from));
-        let events = Followed { shared, id, follower }.events();
+        let events = Followed {
+            shared,
+            id,
+            pattern,
+            follower,
+        };
+        let events = events.events();
         let events = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
         return Ok(([("x-accel-buffering", "no")], events).into_response());
     }
     let log = archive.log(&build).await?;
-    if let Some(pattern) = &wanted.grep {
+    if let Some(pattern) = pattern {
         return searched(log, pattern, lines).await;
     }
     let from = match lines {
@@ -168,15 +177,18 @@ fn plain(body: Body) -> Response {
     (headers, body).into_response()
 }
 
-/// The lines that match; the last so many of them, where a number is given.
-async fn searched(log: Log, pattern: &str, lines: Option<u64>) -> Result<Response, Problem> {
+fn compiled(pattern: &str) -> Result<Regex, Problem> {
     if pattern.len() > PATTERN_BYTES {
         return Err(Problem::Unprocessable(format!(
             "grep: expected at most {PATTERN_BYTES} bytes"
         )));
     }
-    let pattern = RegexBuilder::new(pattern).size_limit(PATTERN_SIZE).build();
-    let pattern = pattern.map_err(|error| Problem::Unprocessable(format!("grep: {error}")))?;
+    let compiled = RegexBuilder::new(pattern).size_limit(PATTERN_SIZE).build();
+    compiled.map_err(|error| Problem::Unprocessable(format!("grep: {error}")))
+}
+
+/// The lines that match; the last so many of them, where a number is given.
+async fn searched(log: Log, pattern: Regex, lines: Option<u64>) -> Result<Response, Problem> {
     let whole = 0..log.bytes;
     let found = log
         .text(whole)
@@ -221,8 +233,10 @@ impl Followed {
         let Some(follower) = &mut self.follower else {
             return Ok(None);
         };
-        if let Some(Line { end, text }) = follower.next().await? {
-            return Ok(Some(Event::default().id(end.to_string()).data(text)));
+        while let Some(Line { end, text }) = follower.next().await? {
+            if self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(&text)) {
+                return Ok(Some(Event::default().id(end.to_string()).data(text)));
+            }
         }
         self.follower = None;
         let build = self.shared.0.store.build_by_number(self.id).await?;
