@@ -5,8 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib/common.sh
-scripts/setup.sh
+scripts/setup.sh --tests
 profile=${1:-release}
 cargo build --quiet --locked --profile "$profile" --workspace --bins
 folder=$profile; [ "$profile" != dev ] || folder=debug
 "$(target_dir)/$folder/figures"
+"$(target_dir)/$folder/figures-prow"

@@ -59,7 +59,7 @@ pub struct DeployConfig {
     /// Named volumes: `data:/var/lib/app`, `data:/var/lib/app:ro`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<String>,
-    /// Networks to be on, besides that of the project. On each the service has its own name.
+    /// Networks to be on, besides that of the project. Only there the service has its own name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<String>,
     /// What to run instead of what the image says.
@@ -191,6 +191,8 @@ pub struct Running {
 
 /// The longest command, path or variable that a deployment may have, in bytes.
 const LONGEST: usize = 4_096;
+/// The largest of all, in bytes of JSON: it must fit its message.
+const LARGEST: usize = 32 * 1_024;
 
 // === impl DeploymentQueueMessage ===
 
@@ -225,6 +227,17 @@ impl DeployConfig {
             .find(|name| name.is_empty() || name.contains(['=', '\0']));
         let long = self.env.values().chain(&self.command).find(|text| text.len() > LONGEST);
         let within = |n: Option<u32>, most| n.is_some_and(|n| n > most);
+        let label = self
+            .labels
+            .keys()
+            .find(|name| name.is_empty() || name.starts_with("forge."));
+        if let Some(name) = label {
+            return Some(format!("labels: {name:?}: what begins with forge. is Forge's own"));
+        }
+        let size = serde_json::to_vec(self).map_or(usize::MAX, |json| json.len());
+        if size > LARGEST {
+            return Some(format!("it has {size} bytes, expected at most {LARGEST}"));
+        }
         if let Some(port) = ports {
             return Some(format!("ports: {port:?}: expected [address:]port:port[/udp]"));
         }
@@ -370,6 +383,14 @@ mod tests {
                 "health.path: ",
             ),
             (r#"{"healthy_within_seconds": 0}"#, "healthy_within_seconds: "),
+            (
+                &format!(
+                    r#"{{"env": {{"A": "{0}", "B": "{0}", "C": "{0}", "D": "{0}", "E": "{0}", "F": "{0}", "G": "{0}", "H": "{0}", "I": "{0}"}}}}"#,
+                    "x".repeat(4_000)
+                ),
+                "it has ",
+            ),
+            (r#"{"labels": {"forge.build": "x"}}"#, "labels: "),
             (r#"{"memory_mib": 5}"#, "memory_mib: "),
             (r#"{"stop_grace_seconds": 601}"#, "stop_grace_seconds: "),
         ] {

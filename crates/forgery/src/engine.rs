@@ -32,6 +32,8 @@ pub(crate) const IMAGE_BUILD: &str = "forge.image.build";
 pub(crate) const IMAGE_INSTALLATION: &str = "forge.image.installation";
 /// Label that says which build a container belongs to.
 pub(crate) const BUILD: &str = "forge.build";
+/// Label that says which deployment a container belongs to.
+pub(crate) const DEPLOYMENT: &str = "forge.deployment";
 /// Label that says which installation of Forge a container belongs to.
 pub(crate) const INSTALLATION: &str = "forge.installation";
 
@@ -181,7 +183,11 @@ impl Engine {
         let found = self.docker.list_containers(Some(list)).await;
         let found = found.map_err(|error| unavailable(&error))?;
         let owned = |container: bollard::models::ContainerSummary| {
-            let build = container.labels.unwrap_or_default().remove(BUILD)?;
+            let mut labels = container.labels.unwrap_or_default();
+            if labels.contains_key(DEPLOYMENT) {
+                return None; // Whatever its image says.
+            }
+            let build = labels.remove(BUILD)?;
             Some((container.id?, build))
         };
         Ok(found.into_iter().filter_map(owned).collect())

@@ -5,7 +5,7 @@
 
 use crate::{attempt::Bench, failure::BuildFailure, image};
 use bus::{Holders, Worker};
-use contract::BuildQueueMessage;
+use contract::{BuildQueueMessage, DeploymentQueueMessage};
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,7 @@ const EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Reconciler {
     bench: Arc<Bench>,
     holders: Holders,
+    deployments: Holders,
     worker: Arc<Worker<BuildQueueMessage>>,
 }
 
@@ -36,6 +37,7 @@ impl Reconciler {
     pub(crate) fn new(bench: &Arc<Bench>, worker: &Arc<Worker<BuildQueueMessage>>) -> Self {
         Self {
             holders: bench.bus.holders::<BuildQueueMessage>(&bench.config.builds),
+            deployments: bench.bus.holders::<DeploymentQueueMessage>(&bench.config.deployments),
             bench: Arc::clone(bench),
             worker: Arc::clone(worker),
         }
@@ -53,6 +55,23 @@ impl Reconciler {
         }
     }
 
+    /// A container that never took over and that nobody deploys any more is undone: its worker died, and somebody else
+    /// has ended its deployment.
+    async fn bring_back(&self) -> Result<(), Unfinished> {
+        let all = self.bench.engine.of_service(&self.bench.installation, None).await?;
+        for left in all.iter().filter(|container| !container.is_named) {
+            if self.deployments.attempt(&left.deployment).await?.is_none() {
+                tracing::warn!(
+                    deployment.id = left.deployment,
+                    container = left.name,
+                    "undoing a deployment that nobody carries out"
+                );
+                self.bench.engine.undo(left, &all).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// What is there is listed before anybody is asked whose it is: what is started later has an owner.
     async fn round(&self) -> Result<(), Unfinished> {
         self.bench.workspaces.sweep()?;
@@ -65,6 +84,9 @@ impl Reconciler {
                 tracing::warn!(build.id = build, container, "removing a container that nobody owns");
                 self.bench.engine.remove(&container).await?;
             }
+        }
+        if self.bench.config.deploys {
+            self.bring_back().await?;
         }
         let repository = image::local_repository(installation);
         for (tag, build) in self.bench.engine.local_tags(&repository).await? {

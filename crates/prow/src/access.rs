@@ -20,6 +20,8 @@ pub(crate) enum Role {
 pub(crate) struct Caller {
     /// Name of the token.
     pub(crate) name: String,
+    /// Number of the token; that of the configuration has none.
+    pub(crate) token: Option<i64>,
     pub(crate) role: Role,
     /// Numbers of the projects that it is for; all without them.
     pub(crate) projects: Option<Vec<i64>>,
@@ -76,6 +78,7 @@ mod tests {
     fn who_is_limited_to_projects_sees_no_others() {
         let caller = |projects| Caller {
             name: String::new(),
+            token: None,
             role: Role::Admin,
             projects,
         };

@@ -7,7 +7,7 @@ use crate::{
 use bus::clock;
 use contract::{
     BuildStatus, Deploying, DeploymentEvent, DeploymentId, DeploymentQueueMessage, Failure, ImageReference,
-    Message as _, Metadata, ProjectName, Terminal,
+    Message as _, Metadata, ProjectName, Terminal, route,
 };
 use uuid::Uuid;
 
@@ -26,9 +26,9 @@ pub(crate) struct Wanted<'a> {
     pub(crate) metadata: Metadata,
 }
 
-/// The deployment that somebody asks for; each time it is another.
-pub(crate) fn by_hand(wanted: Wanted<'_>) -> Result<Deployment, String> {
-    let id = Uuid::new_v5(&DEPLOYMENTS, Uuid::now_v7().as_bytes());
+/// The deployment that somebody asks for; another for each seed.
+pub(crate) fn by_hand(wanted: Wanted<'_>, seed: Uuid) -> Result<Deployment, String> {
+    let id = Uuid::new_v5(&DEPLOYMENTS, seed.as_bytes());
     make(wanted, id)
 }
 
@@ -92,6 +92,10 @@ fn make(wanted: Wanted<'_>, id: Uuid) -> Result<Deployment, String> {
     message.metadata = wanted.metadata;
     message.metadata.processed_by = Some("prow".to_owned());
     let payload = message.to_json().map_err(|error| error.to_string())?;
+    let longest = route::deployments().limits.message_bytes;
+    if payload.len() > longest {
+        return Err(format!("its message would have {} bytes, {longest} fit", payload.len()));
+    }
     let mut deployment = Deployment::asked(message, payload, wanted.image_tag);
     deployment.project_id = wanted.service.project_id;
     deployment.service_id = wanted.service.id;
@@ -176,7 +180,7 @@ mod tests {
             reason: None,
             metadata: Metadata::default(),
         };
-        by_hand(wanted).unwrap()
+        by_hand(wanted, Uuid::now_v7()).unwrap()
     }
 
     fn event(attempt: u32, sequence: u32, event: Deploying) -> DeploymentEvent {

@@ -305,15 +305,16 @@ fn build_id(repository: &Repository, wanted: &Wanted, service: &Service) -> Buil
     id_of(&parts)
 }
 
-/// A build that somebody asked for by hand; each time it is another.
+/// A build that somebody asked for by hand; another for each seed.
 pub(crate) fn by_hand(
     project: ProjectName,
     service: &Service,
     source: CloneUrl,
     commit: CommitHash,
     git_ref: Option<&str>,
+    seed: Uuid,
 ) -> BuildQueueMessage {
-    let id = id_of(&[project.as_str(), &service.name, &Uuid::now_v7().to_string()]);
+    let id = id_of(&[project.as_str(), &service.name, &seed.to_string()]);
     let mut message = BuildQueueMessage::new(id, project, BuildType::Dockerfile, source, commit, Strategy::Local);
     service.recipe.apply(&service.name, &mut message);
     message.branch = git_ref.and_then(|git_ref| git_ref.strip_prefix("refs/heads/")?.parse().ok());

@@ -3,6 +3,7 @@
 use e2e::{API_TOKEN, Forge};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 struct Client<'a> {
     forge: &'a Forge,
@@ -77,8 +78,12 @@ async fn start() -> Forge {
 }
 
 fn begin(service: i64) -> (String, Option<Value>) {
-    let build = json!({"git_ref": "a".repeat(40), "git_url": "https://example.org/o/r.git"});
+    let build = build_of("https://example.org/o/r.git");
     (format!("/v1/cicd/services/{service}/build"), Some(build))
+}
+
+fn build_of(url: &str) -> Value {
+    json!({"git_ref": "a".repeat(40), "git_url": url})
 }
 
 #[tokio::test]
@@ -94,8 +99,25 @@ async fn a_token_may_do_what_its_role_and_its_projects_allow() {
         (&*viewer, Method::GET, "/v1/cicd/projects", None, 200),
         (&viewer, Method::POST, &one, build.clone(), 403),
         (&viewer, Method::GET, "/v1/tokens", None, 403),
+        (&deployer, Method::POST, &one, build.clone(), 422),
+        (API_TOKEN, Method::POST, &one, build.clone(), 201),
         (&deployer, Method::POST, &one, build.clone(), 201),
         (&deployer, Method::POST, &two, build.clone(), 404),
+        // Another project's code and images are not theirs to have.
+        (
+            &deployer,
+            Method::POST,
+            &one,
+            Some(build_of("https://example.org/secret.git")),
+            422,
+        ),
+        (
+            &deployer,
+            Method::POST,
+            "/v1/cicd/services/1/deploy",
+            Some(json!({"image_tag": "r/secret:main"})),
+            422,
+        ),
         (&deployer, Method::GET, "/v1/cicd/projects/2", None, 404),
         (
             &deployer,
@@ -115,7 +137,7 @@ async fn a_token_may_do_what_its_role_and_its_projects_allow() {
     let builds = client.json(&deployer, Method::GET, "/v1/cicd/builds", None).await;
     assert_eq!(
         (builds.as_array().unwrap().len(), &builds[0]["project_id"]),
-        (1, &json!(1))
+        (2, &json!(1))
     );
     let uid = client.json(API_TOKEN, Method::GET, "/v1/cicd/builds", None).await[0]["uid"].clone();
     let path = format!("/v1/cicd/builds/{}", uid.as_str().unwrap());
@@ -179,6 +201,34 @@ async fn a_request_that_is_sent_twice_is_done_once_and_what_is_known_is_not_sent
     assert_eq!(begin(&"k".repeat(256), &commit).await.0, 400);
     assert_eq!(forge.builds().await.len(), 1);
     assert_ne!(begin("k-2", &commit).await.1, first.1);
+    // Who leaves before the answer finds it later, and nothing was done twice.
+    let builds = forge.builds().await.len();
+    for n in 0..20 {
+        let left = tokio::time::timeout(Duration::from_micros(n * 200), begin("k-4", &commit)).await;
+        drop(left);
+    }
+    let answered = testkit::eventually("an answer", async || {
+        Some(begin("k-4", &commit).await).filter(|a| a.0 == 201)
+    });
+    answered.await;
+    assert_eq!(forge.builds().await.len(), builds + 1);
+    // A token is in no answer that is kept.
+    let new = Some(json!({"name": "once", "role": "viewer"}));
+    let made = async || {
+        client
+            .ask(
+                API_TOKEN,
+                Method::POST,
+                "/v1/tokens",
+                new.clone(),
+                ("idempotency-key", "k"),
+            )
+            .await
+    };
+    assert_eq!(
+        (made().await.status(), made().await.status()),
+        (StatusCode::CREATED, StatusCode::CONFLICT)
+    );
 
     let list = async |tag: &str| {
         client
@@ -223,6 +273,7 @@ async fn a_pattern_that_is_too_long_is_refused() {
         ("x".repeat(1_001), 422),
         ("x".repeat(1_000), 200),
         ("%28%3F%3Ax%7B1000%7D%29%7B1000%7D".to_owned(), 422),
+        ("%5Bab%5D*a%5Bab%5D%7B2500%7Dc".to_owned(), 422),
         ("%28".to_owned(), 422),
     ] {
         let path = format!("/v1/cicd/builds/1/logs?grep={pattern}");

@@ -13,12 +13,15 @@ struct Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        let network = format!("forge-{}", self.repo.name.replace('/', "-"));
         for id in docker(&["ps", "-aq", "--filter", &self.label()]).split_whitespace() {
             docker(&["rm", "-fv", id]);
         }
-        docker(&["network", "rm", &network]);
-        docker(&["volume", "rm", &format!("{network}-data")]);
+        let filter = format!("name=forge-{}-", self.repo.name.replace('/', "-"));
+        for what in ["network", "volume"] {
+            for id in docker(&[what, "ls", "-q", "--filter", &filter]).split_whitespace() {
+                docker(&[what, "rm", id]);
+            }
+        }
     }
 }
 
@@ -91,7 +94,8 @@ impl Stage {
 
     /// What the service answers to its neighbours, who know it by its name.
     fn answer(&self) -> String {
-        let network = format!("forge-{}", self.repo.name.replace('/', "-"));
+        let filter = format!("name=forge-{}-", self.repo.name.replace('/', "-"));
+        let network = docker(&["network", "ls", "-q", "--filter", &filter]);
         // A static busybox resolves names by nslookup only, and its wget breaks over them.
         let ask = "a=$(nslookup default | awk '/^Address/ && !/127.0.0.11/ {print $NF}') &&
             printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc $a 8080 | tail -n 1";
@@ -111,7 +115,9 @@ async fn ended(forge: &Forge, begun: &Value, status: &str) -> Value {
 #[tokio::test]
 async fn a_newer_image_takes_the_place_of_the_older_and_a_sick_one_does_not() {
     let forge = Forge::start().await;
-    let (stage, first) = Stage::set(&forge, &answers("one"), healthy()).await;
+    // What an image says of itself does not make it a build's leftover.
+    let one = answers("one") + "LABEL forge.build=x\n";
+    let (stage, first) = Stage::set(&forge, &one, healthy()).await;
     let begun = stage.deploy(&forge, &first).await;
     let deployment = ended(&forge, &begun, "success").await;
     assert_eq!((stage.running().len(), stage.answer().as_str()), (1, "one"));
@@ -246,6 +252,8 @@ async fn of_each_service_one_deployment_is_under_way_and_what_waits_can_be_stopp
     assert_eq!(cancel(&three).await.0, 409);
     let (status, answer) = stage.rollback(&forge).await;
     assert_eq!(status, 400, "{answer}");
+    stage.deploy(&forge, &first).await;
+    assert_eq!(stage.rollback(&forge).await.0, 409, "one is under way");
     forge.is_quiet().await;
 }
 
@@ -297,4 +305,35 @@ async fn what_was_pushed_is_deployed_at_once_where_the_service_says_so() {
     assert_eq!(deployment["build_id"], build["id"]);
     assert_eq!(deployment["reason"], format!("build {} succeeded", build["id"]));
     assert_eq!(stage.answer(), "two");
+}
+
+#[tokio::test]
+async fn what_ran_before_comes_back_when_a_deployment_is_ended_without_its_worker() {
+    let mut forge = Forge::start_with(1, &[("REDIS_LEASE_SECONDS", "6")]).await;
+    let mut deploy = healthy();
+    deploy["ports"] = json!([format!("127.0.0.1:{}:8080", testkit::free_port())]);
+    let (stage, first) = Stage::set(&forge, &answers("one"), deploy).await;
+    ended(&forge, &stage.deploy(&forge, &first).await, "success").await;
+    let before = stage.running();
+    let silent = stage.build(&forge, "FROM busybox\nCMD sleep 300\n").await;
+    let begun = stage.deploy(&forge, &silent).await;
+    within(PATIENCE, "the new one runs alone", async || {
+        let running = stage.running();
+        (running.len() == 1 && running != before).then_some(())
+    })
+    .await;
+    forge.forgeries[0].kill();
+    let path = format!("/v1/cicd/deployments/{}/cancel", begun["deployment_id"]);
+    assert_eq!(forge.post(&path).await.0, 202);
+    forge.start_again("forgery");
+    ended(&forge, &begun, "cancelled").await;
+    within(PATIENCE, "what ran before", async || {
+        (stage.running() == before).then_some(())
+    })
+    .await;
+    within(PATIENCE, "and nothing else", async || {
+        (docker(&["ps", "-aq", "--filter", &stage.label()]).lines().count() == 1).then_some(())
+    })
+    .await;
+    forge.is_quiet().await;
 }

@@ -2,14 +2,14 @@
 
 use crate::{
     config::Registry,
-    engine::{Engine, INSTALLATION, credentials_for, unavailable},
+    engine::{DEPLOYMENT, Engine, INSTALLATION, credentials_for, unavailable},
     failure::{BuildFailure, Kind},
 };
 use bollard::{
     errors::Error,
     models::{
         ContainerCreateBody, EndpointSettings, HealthConfig, HealthStatusEnum, HostConfig, NetworkConnectRequest,
-        NetworkCreateRequest, NetworkDisconnectRequest, NetworkingConfig, PortBinding, RestartPolicy,
+        NetworkCreateRequest, NetworkDisconnectRequest, NetworkingConfig, PortBinding, PortMap, RestartPolicy,
         RestartPolicyNameEnum,
     },
     query_parameters::{
@@ -26,11 +26,15 @@ use std::collections::HashMap;
 
 /// A container of a service.
 #[derive(Clone, Debug)]
-pub(super) struct Container {
-    pub(super) id: String,
-    pub(super) name: String,
-    pub(super) deployment: String,
-    pub(super) runs: bool,
+pub(crate) struct Container {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) deployment: String,
+    /// Project and name of the service.
+    pub(crate) service: String,
+    pub(crate) runs: bool,
+    /// It has taken over.
+    pub(crate) is_named: bool,
 }
 
 /// How a container is.
@@ -45,13 +49,14 @@ pub(super) struct State {
 }
 
 /// Labels that say what a container is.
-const DEPLOYMENT: &str = "forge.deployment";
 const SERVICE: &str = "forge.service";
 /// What the engine calls a second.
 const SECOND: i64 = 1_000_000_000;
 const MIB: i64 = 1_024 * 1_024;
 /// So many lines of a container's output are shown when it failed.
 const LAST_LINES: &str = "5";
+/// So many characters of a digest tell projects apart.
+const NETWORK_ID: usize = 8;
 /// So many characters of an id make a name unique.
 const SHORT: usize = 12;
 
@@ -67,7 +72,16 @@ impl Engine {
         if reference.contains('@') && self.docker.inspect_image(reference).await.is_ok() {
             return self.pinned(reference).await; // A digest never means anything else.
         }
-        let options = CreateImageOptionsBuilder::default().from_image(reference).build();
+        // Without a tag the engine would fetch every tag there is.
+        let tag = if repository_of(reference) == reference {
+            "latest"
+        } else {
+            ""
+        };
+        let options = CreateImageOptionsBuilder::default()
+            .from_image(reference)
+            .tag(tag)
+            .build();
         let login = registry.and_then(|registry| credentials_for(registry, reference));
         let mut messages = Box::pin(self.docker.create_image(Some(options), None, login));
         let mut failed = None;
@@ -82,27 +96,25 @@ impl Engine {
         }
     }
 
+    /// The name by which an image never means anything else.
     async fn pinned(&self, reference: &str) -> Result<Option<ImageReference>, BuildFailure> {
         let image = self.docker.inspect_image(reference).await;
-        let digests = image
-            .map_err(|error| unavailable(&error))?
-            .repo_digests
-            .unwrap_or_default();
-        let repository = repository_of(reference);
-        let own = digests.iter().find(|digest| repository_of(digest) == repository);
-        Ok(own.and_then(|digest| digest.parse().ok()))
+        let image = image.map_err(|error| unavailable(&error))?;
+        let repository = short(repository_of(reference));
+        let mut digests = image.repo_digests.unwrap_or_default().into_iter();
+        let own = digests.find(|digest| short(repository_of(digest)) == repository);
+        // One that is in no registry is known by what it is.
+        Ok(own.or(image.id).and_then(|digest| digest.parse().ok()))
     }
 
-    /// Every container of a deployment's service, newest first.
-    pub(super) async fn of_service(
+    /// Every container of a service, newest first; of every service without one.
+    pub(crate) async fn of_service(
         &self,
         installation: &str,
-        message: &DeploymentQueueMessage,
+        service: Option<&str>,
     ) -> Result<Vec<Container>, BuildFailure> {
-        let labels = vec![
-            format!("{INSTALLATION}={installation}"),
-            format!("{SERVICE}={}", service(message)),
-        ];
+        let mut labels = vec![format!("{INSTALLATION}={installation}"), DEPLOYMENT.to_owned()];
+        labels.extend(service.map(|service| format!("{SERVICE}={service}")));
         let filters = HashMap::from([("label", labels)]);
         let options = ListContainersOptionsBuilder::default()
             .all(true)
@@ -111,21 +123,55 @@ impl Engine {
         let found = self.docker.list_containers(Some(options)).await;
         let mut found = found.map_err(|error| unavailable(&error))?;
         found.sort_by_key(|container| std::cmp::Reverse(container.created));
-        let container = |found: bollard::models::ContainerSummary| {
-            let name = found
-                .names
-                .unwrap_or_default()
-                .first()?
-                .trim_start_matches('/')
-                .to_owned();
-            Some(Container {
-                id: found.id?,
-                name,
-                deployment: found.labels.unwrap_or_default().remove(DEPLOYMENT)?,
+        let mut containers = Vec::with_capacity(found.len());
+        for found in found {
+            let (Some(id), Some(mut labels)) = (found.id, found.labels) else {
+                continue;
+            };
+            let (Some(deployment), Some(service)) = (labels.remove(DEPLOYMENT), labels.remove(SERVICE)) else {
+                continue;
+            };
+            containers.push(Container {
+                is_named: self.has_name(&id, &service).await?,
+                name: found
+                    .names
+                    .unwrap_or_default()
+                    .concat()
+                    .trim_start_matches('/')
+                    .to_owned(),
                 runs: found.state.is_some_and(|state| state.to_string() == "running"),
-            })
+                id,
+                deployment,
+                service,
+            });
+        }
+        Ok(containers)
+    }
+
+    /// Whether a container has, or had before it was stopped, the name of its service.
+    async fn has_name(&self, container: &str, service: &str) -> Result<bool, BuildFailure> {
+        let found = match self.docker.inspect_container(container, None).await {
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(false), // It is gone by now.
+            found => found.map_err(|error| unavailable(&error))?,
         };
-        Ok(found.into_iter().filter_map(container).collect())
+        let (project, name) = service.rsplit_once('/').unwrap_or(("", service));
+        let networks = found.network_settings.and_then(|settings| settings.networks);
+        let own = networks.and_then(|mut networks| networks.remove(&network_of(project)));
+        let names = own.and_then(|own| own.aliases).unwrap_or_default();
+        Ok(names.iter().any(|known| known == name))
+    }
+
+    /// Removes a container that never took over, and starts what ran before it. It goes last: as long as it is there,
+    /// whoever looks knows that there is something to bring back.
+    pub(crate) async fn undo(&self, left: &Container, others: &[Container]) -> Result<(), BuildFailure> {
+        self.stop(&left.id, 0).await?;
+        let of_service = || others.iter().filter(|other| other.service == left.service);
+        if !of_service().any(|other| other.is_named && other.runs)
+            && let Some(newest) = of_service().find(|other| other.is_named)
+        {
+            self.start(&newest.id).await?;
+        }
+        self.remove(&left.id).await
     }
 
     /// Makes the network of a project, if there is none.
@@ -198,46 +244,45 @@ impl Engine {
         }
     }
 
-    /// Gives a container the name of its service on every network it should be on.
-    pub(super) async fn name_on_networks(
+    /// Gives a container the name of its service on the network of its project: by that it is known that it has taken over.
+    pub(super) async fn give_name(
         &self,
         container: &str,
         message: &DeploymentQueueMessage,
     ) -> Result<(), BuildFailure> {
+        // A name is given when a container joins a network. Nobody uses this one yet, so it may leave for a moment.
         let own = network(message);
-        // Its own network comes last: by the name there it is known that it has taken over.
-        for network in message.config.networks.iter().chain(std::iter::once(&own)) {
-            // A name is given when a container joins a network. Nobody uses this one yet, so it may leave for a moment.
-            let leave = NetworkDisconnectRequest {
-                container: container.to_owned(),
-                force: Some(true),
-            };
-            self.docker.disconnect_network(network, leave).await.ok(); // It may not be on it.
-            let join = NetworkConnectRequest {
-                container: container.to_owned(),
-                endpoint_config: Some(EndpointSettings {
-                    aliases: Some(vec![message.service.to_string()]),
-                    ..EndpointSettings::default()
-                }),
-            };
-            let joined = self.docker.connect_network(network, join).await;
-            joined.map_err(|error| refused(&format!("it cannot join the network {network}"), &error))?;
+        let leave = NetworkDisconnectRequest {
+            container: container.to_owned(),
+            force: Some(true),
+        };
+        self.docker.disconnect_network(&own, leave).await.ok(); // It may not be on it.
+        self.join(container, &own, Some(vec![message.service.to_string()]))
+            .await
+    }
+
+    /// Puts a container on the networks besides the project's, before it starts.
+    pub(super) async fn join_networks(
+        &self,
+        container: &str,
+        message: &DeploymentQueueMessage,
+    ) -> Result<(), BuildFailure> {
+        for network in &message.config.networks {
+            self.join(container, network, None).await?;
         }
         Ok(())
     }
 
-    /// Whether a container runs, and has the name of its service.
-    pub(super) async fn has_name(
-        &self,
-        container: &Container,
-        message: &DeploymentQueueMessage,
-    ) -> Result<bool, BuildFailure> {
-        let found = self.docker.inspect_container(&container.id, None).await;
-        let found = found.map_err(|error| unavailable(&error))?;
-        let networks = found.network_settings.and_then(|settings| settings.networks);
-        let own = networks.and_then(|mut networks| networks.remove(&network(message)));
-        let names = own.and_then(|own| own.aliases).unwrap_or_default();
-        Ok(container.runs && names.iter().any(|name| name == message.service.as_str()))
+    async fn join(&self, container: &str, network: &str, names: Option<Vec<String>>) -> Result<(), BuildFailure> {
+        let join = NetworkConnectRequest {
+            container: container.to_owned(),
+            endpoint_config: Some(EndpointSettings {
+                aliases: names,
+                ..EndpointSettings::default()
+            }),
+        };
+        let joined = self.docker.connect_network(network, join).await;
+        joined.map_err(|error| refused(&format!("it cannot join the network {network}"), &error))
     }
 
     pub(super) async fn state(&self, container: &str) -> Result<State, BuildFailure> {
@@ -319,18 +364,23 @@ fn body(installation: &str, message: &DeploymentQueueMessage) -> ContainerCreate
 
 fn host_config(message: &DeploymentQueueMessage) -> HostConfig {
     let config = &message.config;
-    let bindings = mapped(config).map(|(address, outside, inside)| {
+    let mut bindings = PortMap::new();
+    for (address, outside, inside) in mapped(config) {
         let binding = PortBinding {
             host_ip: Some(address.to_owned()),
             host_port: Some(outside.to_string()),
         };
-        (inside, Some(vec![binding]))
-    });
+        bindings
+            .entry(inside)
+            .or_default()
+            .get_or_insert_default()
+            .push(binding);
+    }
     // Volumes of one project are not those of another.
     let volumes = config.volumes.iter().filter_map(|volume| named_volume(volume));
     let volumes = volumes.map(|(name, place)| format!("{}-{name}:{place}", network(message)));
     HostConfig {
-        port_bindings: Some(bindings.collect()),
+        port_bindings: Some(bindings),
         binds: Some(volumes.collect()),
         network_mode: Some(network(message)),
         memory: config.memory_mib.map(|mib| i64::from(mib) * MIB),
@@ -361,13 +411,20 @@ fn health_config(config: &DeployConfig) -> Option<HealthConfig> {
 }
 
 /// What the containers of a service have in common.
-fn service(message: &DeploymentQueueMessage) -> String {
+pub(super) fn service(message: &DeploymentQueueMessage) -> String {
     format!("{}/{}", message.project_name, message.service)
 }
 
 /// The network of a project, and how its volumes begin.
 fn network(message: &DeploymentQueueMessage) -> String {
-    format!("forge-{}", plain(message.project_name.as_str()))
+    network_of(message.project_name.as_str())
+}
+
+/// Names of different projects may be spelt alike there, so there is a digest with it.
+fn network_of(project: &str) -> String {
+    let own = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, project.as_bytes());
+    let own: String = own.simple().to_string().chars().take(NETWORK_ID).collect();
+    format!("forge-{}-{own}", plain(project))
 }
 
 fn name(message: &DeploymentQueueMessage) -> String {
@@ -399,6 +456,12 @@ fn repository_of(reference: &str) -> &str {
         Some((repository, tag)) if !tag.contains('/') => repository,
         _ => name,
     }
+}
+
+/// As the engine lists the repositories of the hub.
+fn short(repository: &str) -> &str {
+    let name = repository.strip_prefix("docker.io/").unwrap_or(repository);
+    name.strip_prefix("library/").unwrap_or(name)
 }
 
 /// 4xx is about what was asked for; anything else is the engine's own trouble.
@@ -458,6 +521,8 @@ mod tests {
         ] {
             assert_eq!(repository_of(reference), repository, "{reference}");
         }
+        assert_eq!(short("docker.io/library/busybox"), "busybox");
+        assert_eq!(short("docker.io/acme/app"), "acme/app");
     }
 
     #[test]
@@ -469,7 +534,13 @@ mod tests {
             service.parse().unwrap(),
             image.parse().unwrap(),
         );
-        assert_eq!(name(&message), "forge-acme-shop.api.1234567890ab");
+        let network = network_of("acme/shop");
+        assert_eq!(name(&message), format!("{network}.api.1234567890ab"));
+        assert!(
+            network.starts_with("forge-acme-shop-") && network.len() == 24,
+            "{network}"
+        );
+        assert_ne!(network_of("a/b-c"), network_of("a-b/c"));
         assert_eq!(plain(project), "acme-sh-op");
     }
 }

@@ -3,7 +3,10 @@
 //! It looks at what is there, by labels, and not at what was done: an attempt that died anywhere is gone on with by the
 //! next.
 
-use super::{containers::Container, health};
+use super::{
+    containers::{Container, service},
+    health,
+};
 use crate::{
     attempt::Bench,
     failure::{BuildFailure, Kind},
@@ -51,7 +54,7 @@ impl<'a> Switch<'a> {
         report.tell(Deploying::Progress { percent: 20 });
         let (ours, old) = self.containers().await?;
         for left in &ours {
-            if engine.has_name(left, message).await? {
+            if left.is_named && left.runs {
                 return Ok(Ready {
                     container: left.name.clone(),
                     image,
@@ -63,6 +66,7 @@ impl<'a> Switch<'a> {
         }
         engine.make_network(&self.bench.installation, message).await?;
         let container = engine.create(&self.bench.installation, message).await?;
+        engine.join_networks(&container, message).await?;
         report.tell(Deploying::Progress { percent: 30 });
         chassis::crash_point("forgery.deploy.created");
         if !message.config.ports.is_empty() {
@@ -90,7 +94,7 @@ impl<'a> Switch<'a> {
     ) -> Result<Running, BuildFailure> {
         let engine = &self.bench.engine;
         if !ready.over {
-            engine.name_on_networks(&ready.container, self.message).await?;
+            engine.give_name(&ready.container, self.message).await?;
         }
         report.tell(Deploying::Progress { percent: 90 });
         chassis::crash_point("forgery.deploy.switched");
@@ -105,26 +109,19 @@ impl<'a> Switch<'a> {
     pub(super) async fn bring_back(&self) -> Result<(), BuildFailure> {
         let engine = &self.bench.engine;
         let (ours, old) = self.containers().await?;
-        for ours in ours {
-            if engine.has_name(&ours, self.message).await? {
-                return Ok(()); // It had taken over before it failed to say so.
-            }
-            engine.remove(&ours.id).await?;
-        }
-        if !old.iter().any(|old| old.runs)
-            && let Some(newest) = old.first()
-        {
-            engine.start(&newest.id).await?;
+        for ours in ours.iter().filter(|ours| !ours.is_named) {
+            engine.undo(ours, &old).await?;
         }
         Ok(())
     }
 
     /// Containers of this deployment, and those of others of the same service, newest first.
     async fn containers(&self) -> Result<(Vec<Container>, Vec<Container>), BuildFailure> {
+        let service = service(self.message);
         let found = self
             .bench
             .engine
-            .of_service(&self.bench.installation, self.message)
+            .of_service(&self.bench.installation, Some(&service))
             .await?;
         let id = self.message.id.as_str();
         Ok(found.into_iter().partition(|found| found.deployment == id))

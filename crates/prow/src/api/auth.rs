@@ -117,6 +117,7 @@ async fn caller(shared: &Shared, token: &str) -> Result<Caller, Problem> {
     if shared.0.token.accepts(token) {
         return Ok(Caller {
             name: "admin".to_owned(),
+            token: None,
             role: Role::Admin,
             projects: None,
         });
@@ -133,6 +134,7 @@ async fn caller(shared: &Shared, token: &str) -> Result<Caller, Problem> {
     }
     Ok(Caller {
         name: found.name,
+        token: Some(found.id),
         role: found.role,
         projects: found.projects,
     })

@@ -4,12 +4,12 @@ use super::{
     Shared,
     extract::{Accepted, Body, ById, ByName, Created, Listed, Paging, Path, Query},
     problem::Problem,
+    repeat::Seed,
     services,
 };
 use crate::{
     access::Caller,
-    deployment::{Wanted, by_hand, ended, pinned},
-    intake::record,
+    deployment::{Wanted, by_hand, ended, fold, pinned},
     notice,
     reconciler::stop_deployment,
     service::Service,
@@ -102,6 +102,7 @@ const REASON_LENGTH: usize = 1_000;
 pub(super) async fn deploy(
     State(shared): State<Shared>,
     caller: Caller,
+    Seed(seed): Seed,
     Path(ById { id }): Path<ById>,
     Body(asked): Body<NewDeployment>,
 ) -> Result<Created<Begun>, Problem> {
@@ -116,6 +117,10 @@ pub(super) async fn deploy(
         ));
     }
     let built = shared.0.store.build_of_image(service.id, &asked.image_tag).await?;
+    if built.is_none() && caller.projects.is_some() {
+        let text = "image_tag: with a token that is for some projects only, an image that this service was built as";
+        return Err(Problem::Unprocessable(text.to_owned()));
+    }
     let digest = built.as_ref().and_then(|(_, digest)| digest.as_deref());
     let wanted = Wanted {
         project: project(&shared, &service).await?,
@@ -127,7 +132,7 @@ pub(super) async fn deploy(
     };
     let deployment = Deployment {
         build_id: built.map(|(build, _)| build),
-        ..by_hand(wanted).map_err(Problem::Unprocessable)?
+        ..by_hand(wanted, seed).map_err(Problem::Unprocessable)?
     };
     let added = add(&shared, deployment).await?;
     Ok(Created(Begun {
@@ -141,9 +146,18 @@ pub(super) async fn deploy(
 pub(super) async fn rollback(
     State(shared): State<Shared>,
     caller: Caller,
+    Seed(seed): Seed,
     Path(ById { id }): Path<ById>,
 ) -> Result<Created<BegunRollback>, Problem> {
     let service = services::find(&shared, &caller, id).await?;
+    let newest = shared.0.store.deployments(service.id, None, 1).await?;
+    if let Some(under_way) = newest.first().filter(|newest| !newest.status.has_ended()) {
+        let text = format!(
+            "deployment {} is under way: what it leads to is what could be rolled back",
+            under_way.id
+        );
+        return Err(Problem::Conflict(text));
+    }
     let Some(back) = shared.0.store.rollback(service.id).await? else {
         return Err(Problem::BadRequest(
             "there is no successful, earlier and different deployment to go back to".to_owned(),
@@ -160,7 +174,7 @@ pub(super) async fn rollback(
         )),
         metadata: by(&caller),
     };
-    let mut deployment = by_hand(wanted).map_err(Problem::Unprocessable)?;
+    let mut deployment = by_hand(wanted, seed).map_err(Problem::Unprocessable)?;
     // It runs as it ran then.
     deployment.message.config = back.to.message.config.clone();
     deployment.payload = serde_json::to_string(&deployment.message).unwrap_or(deployment.payload);
@@ -214,10 +228,17 @@ pub(super) async fn cancel(
     }
     let reason = format!("cancelled through the API by {}", caller.name);
     if !known.queued {
-        // Nobody but this database has it.
+        // Nobody but this database has it. If it was given to forgery meanwhile, its version says so.
         let event = ended(&known, Terminal::Cancelled, &reason);
-        record(&shared.0.store, &shared.0.kick, &event, None).await?;
-        return Ok(Accepted(Stopped { status: "cancelled" }));
+        if let Some(next) = fold(&known, &event) {
+            let notice = notice::of_deployment(&next, Some(known.status), None);
+            let intents: Vec<Intent> = notice.iter().map(Intent::notification).collect::<Result<_, _>>()?;
+            if shared.0.store.advance_deployment(&next, &intents).await? {
+                shared.0.kick.now();
+                return Ok(Accepted(Stopped { status: "cancelled" }));
+            }
+        }
+        return Err(Problem::Conflict("it is moving just now, come again".to_owned()));
     }
     match stop_deployment(
         &shared.0.deployment_canceller,
@@ -252,9 +273,19 @@ pub(super) async fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<D
 async fn add(shared: &Shared, deployment: Deployment) -> Result<Deployment, Problem> {
     let notice = notice::of_deployment(&deployment, None, None);
     let intents: Vec<Intent> = notice.iter().map(Intent::notification).collect::<Result<_, _>>()?;
+    let id = deployment.message.id.clone();
     let added = shared.0.store.add_deployment(deployment, &intents).await?;
     shared.0.kick.now();
-    added.ok_or_else(|| Problem::Conflict("there is such a deployment already".to_owned()))
+    match added {
+        Some(added) => Ok(added),
+        // Who began the same request died before answering.
+        None => shared
+            .0
+            .store
+            .deployment_named(id.as_str())
+            .await?
+            .ok_or(Problem::NotFound),
+    }
 }
 
 async fn project(shared: &Shared, service: &Service) -> Result<ProjectName, Problem> {

@@ -1,6 +1,6 @@
 //! What requests bring and what is answered, each with its description for OpenAPI and its mistakes as problems.
 
-use super::problem::Problem;
+use super::{problem::Problem, repeat::Seed};
 use crate::access::Caller;
 use aide::{
     OperationInput, OperationOutput,
@@ -20,6 +20,8 @@ use serde::{
     de::{DeserializeOwned, Error as _},
 };
 use serde_json::{Map, Value};
+use std::convert::Infallible;
+use uuid::Uuid;
 
 /// The part of the path, by name.
 pub(super) struct Path<T>(pub(super) T);
@@ -193,6 +195,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 }
 
 impl OperationInput for Caller {}
+
+// === impl Seed ===
+
+impl<S: Send + Sync> FromRequestParts<S> for Seed {
+    type Rejection = Infallible;
+
+    /// That of the request's key; without one, one that never was.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let known = parts.extensions.get::<Self>().copied();
+        Ok(known.unwrap_or_else(|| Self(Uuid::now_v7())))
+    }
+}
+
+impl OperationInput for Seed {}
 
 // === impl Created ===
 

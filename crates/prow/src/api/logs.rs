@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     access::Caller,
-    archive::{Follower, Line, Log},
+    archive::{self, Follower, Line, Log},
 };
 use aide::{openapi::MediaType, transform::TransformOperation};
 use axum::{
@@ -26,10 +26,14 @@ use regex::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::{collections::VecDeque, ops::Range, time::Duration};
+use tokio::sync::Semaphore;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A pattern may not become a larger automaton, in bytes.
-const PATTERN_SIZE: usize = 1_024 * 1_024;
+const PATTERN_SIZE: usize = 32 * 1_024;
+/// So many segments are searched at once, for whoever: searching takes a processor.
+const SEARCHES: usize = 2;
+static SEARCHING: Semaphore = Semaphore::const_new(SEARCHES);
 /// Longest pattern, in bytes.
 const PATTERN_BYTES: usize = 1_000;
 /// Most lines that `tail` gives.
@@ -183,16 +187,20 @@ fn compiled(pattern: &str) -> Result<Regex, Problem> {
             "grep: expected at most {PATTERN_BYTES} bytes"
         )));
     }
-    let compiled = RegexBuilder::new(pattern).size_limit(PATTERN_SIZE).build();
+    let compiled = RegexBuilder::new(pattern)
+        .size_limit(PATTERN_SIZE)
+        .dfa_size_limit(PATTERN_SIZE)
+        .build();
     compiled.map_err(|error| Problem::Unprocessable(format!("grep: {error}")))
 }
 
 /// The lines that match; the last so many of them, where a number is given.
 async fn searched(log: Log, pattern: Regex, lines: Option<u64>) -> Result<Response, Problem> {
     let whole = 0..log.bytes;
-    let found = log
-        .text(whole)
-        .map(move |text| text.map(|text| matching(&text, &pattern)));
+    let found = log.text(whole).then(move |text| {
+        let pattern = pattern.clone();
+        async move { search(text?, pattern).await }
+    });
     let Some(lines) = lines else {
         return Ok(plain(Body::from_stream(found)));
     };
@@ -207,6 +215,13 @@ async fn searched(log: Log, pattern: Regex, lines: Option<u64>) -> Result<Respon
         last.drain(..last.len().saturating_sub(lines));
     }
     Ok(plain(Body::from(last.into_iter().collect::<String>())))
+}
+
+/// Not where others wait for their turn. Who has left stops it at the next segment.
+async fn search(text: Bytes, pattern: Regex) -> Result<Bytes, archive::Error> {
+    let _turn = SEARCHING.acquire().await.map_err(std::io::Error::other)?;
+    let found = tokio::task::spawn_blocking(move || matching(&text, &pattern)).await;
+    Ok(found.map_err(std::io::Error::other)?)
 }
 
 /// Parts of a log end where lines do.

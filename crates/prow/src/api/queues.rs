@@ -9,7 +9,8 @@ use crate::Config;
 use axum::{Json, extract::State};
 use bus::{Bus, DeadLetter, DeadLetters, ErrorKind, Producer, Replayed};
 use contract::{
-    BuildEvent, BuildQueueMessage, EndpointDelivery, Message, Notification, WebhookDelivery, route, route::List,
+    BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, EndpointDelivery, Message, Notification,
+    WebhookDelivery, route, route::List,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,8 @@ pub(crate) struct Queues {
     webhooks: Queue<WebhookDelivery>,
     builds: Queue<BuildQueueMessage>,
     events: Queue<BuildEvent>,
+    deployments: Queue<DeploymentQueueMessage>,
+    deployment_events: Queue<DeploymentEvent>,
     notifications: Queue<Notification>,
     deliveries: Queue<EndpointDelivery>,
 }
@@ -37,6 +40,8 @@ enum Name {
     Webhooks,
     Builds,
     Events,
+    Deployments,
+    DeploymentEvents,
     Notifications,
     Deliveries,
 }
@@ -81,6 +86,8 @@ pub(super) struct Depths {
     webhooks: Depth,
     builds: Depth,
     events: Depth,
+    deployments: Depth,
+    deployment_events: Depth,
     notifications: Depth,
     deliveries: Depth,
 }
@@ -141,6 +148,14 @@ macro_rules! on {
                 let $queue = &queues.events;
                 $do
             }
+            Name::Deployments => {
+                let $queue = &queues.deployments;
+                $do
+            }
+            Name::DeploymentEvents => {
+                let $queue = &queues.deployment_events;
+                $do
+            }
             Name::Notifications => {
                 let $queue = &queues.notifications;
                 $do
@@ -161,6 +176,8 @@ impl Queues {
             webhooks: Queue::new(bus, &config.webhooks),
             builds: Queue::new(bus, &config.builds),
             events: Queue::new(bus, &config.events),
+            deployments: Queue::new(bus, &config.deployments),
+            deployment_events: Queue::new(bus, &config.deployment_events),
             notifications: Queue::new(bus, &config.notifications),
             deliveries: Queue::new(bus, &route::deliveries(&config.notifications)),
         }
@@ -251,6 +268,8 @@ pub(super) async fn list(State(shared): State<Shared>) -> Result<Json<Depths>, P
         webhooks: queues.webhooks.depth().await?,
         builds: queues.builds.depth().await?,
         events: queues.events.depth().await?,
+        deployments: queues.deployments.depth().await?,
+        deployment_events: queues.deployment_events.depth().await?,
         notifications: queues.notifications.depth().await?,
         deliveries: queues.deliveries.depth().await?,
     }))

@@ -10,37 +10,53 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use uuid::Uuid;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Says that an answer was given before.
 const REPEATED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const LONGEST: usize = 255;
+/// Namespace of seeds.
+const KEYS: Uuid = Uuid::from_u128(0x6f72_6765_2d6b_5579_8c64_732d_7635_0001);
 
-/// Answers a POST whose key is known with what was answered the first time. Answers are kept for a day.
+/// From this the names of what a request makes are derived: those of the same request are the same.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seed(pub(super) Uuid);
+
+/// Answers a POST whose key is known with what was answered the first time. Answers are kept for a day, but for tokens:
+/// these are kept nowhere, and have names that cannot be taken twice.
 pub(super) async fn once(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let key = request.headers().get(KEY).filter(|_| request.method() == Method::POST);
+    let has_key = request.method() == Method::POST && request.uri().path() != "/v1/tokens";
+    let key = request.headers().get(KEY).filter(|_| has_key);
     let Some(key) = key.map(|key| key.to_str().map(ToOwned::to_owned)) else {
         return next.run(request).await;
     };
     match key {
-        Ok(key) if (1..=LONGEST).contains(&key.len()) => match answer(&shared, &key, request, next).await {
-            Ok(response) => response,
-            Err(problem) => problem.into_response(),
-        },
+        Ok(key) if (1..=LONGEST).contains(&key.len()) => {
+            // What was begun is answered and kept, even if who asked has left by then.
+            #[expect(clippy::disallowed_methods, reason = "it has the bounds of the request")]
+            let answered = tokio::spawn(async move { answer(&shared, &key, request, next).await });
+            match answered.await {
+                Ok(Ok(response)) => response,
+                Ok(Err(problem)) => problem.into_response(),
+                Err(_panicked) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            }
+        }
         _ => Problem::BadRequest(format!("Idempotency-Key: expected 1 to {LONGEST} characters")).into_response(),
     }
 }
 
 async fn answer(shared: &Shared, key: &str, request: Request, next: Next) -> Result<Response, Problem> {
     let store = &shared.0.store;
-    let caller = request.extensions().get::<Caller>();
-    let who = caller.map(|caller| caller.name.clone()).unwrap_or_default();
-    let (head, body) = request.into_parts();
+    let token = request.extensions().get::<Caller>().and_then(|caller| caller.token);
+    // A token's number is never that of another, unlike its name.
+    let who = token.map_or_else(|| "admin".to_owned(), |id| id.to_string());
+    let (mut head, body) = request.into_parts();
     let body = to_bytes(body, BODY_BYTES)
         .await
         .map_err(|_too_large| Problem::TooLarge)?;
-    let digest = [head.uri.path().as_bytes(), b"\n", &body].concat();
-    match store.begin_reply(&who, key, &seal::digest(&digest)).await? {
+    let digest = seal::digest(&[head.uri.path().as_bytes(), b"\n", &body].concat());
+    match store.begin_reply(&who, key, &digest).await? {
         Known::New => {}
         Known::Begun => return Err(Problem::Conflict("the same request is being done".to_owned())),
         Known::Another => {
@@ -49,6 +65,8 @@ async fn answer(shared: &Shared, key: &str, request: Request, next: Next) -> Res
         }
         Known::Answered { status, body } => return Ok(again(status, body)),
     }
+    let seed = Uuid::new_v5(&KEYS, format!("{who}\n{key}\n{digest}").as_bytes());
+    head.extensions.insert(Seed(seed));
     let response = next.run(Request::from_parts(head, Body::from(body))).await;
     let (head, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();

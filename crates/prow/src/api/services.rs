@@ -4,6 +4,7 @@ use super::{
     Shared, builds,
     extract::{Body, ById, Created, Listed, Object, Paging, Path, Query},
     problem::Problem,
+    repeat::Seed,
 };
 use crate::{
     access::Caller,
@@ -224,6 +225,7 @@ pub(super) async fn builds(
 pub(super) async fn build(
     State(shared): State<Shared>,
     caller: Caller,
+    Seed(seed): Seed,
     Path(ById { id }): Path<ById>,
     Body(asked): Body<NewBuild>,
 ) -> Result<Created<Begun>, Problem> {
@@ -232,7 +234,12 @@ pub(super) async fn build(
     let project = store.project(service.project_id).await?.ok_or(Problem::NotFound)?;
     let newest = |about| store.newest_of_service(service.id, about);
     let source = match asked.git_url {
-        Some(url) => url,
+        Some(url) if caller.projects.is_none() => url,
+        Some(url) if newest(None).await?.is_some_and(|build| build.message.source == url) => url,
+        Some(_) => {
+            let text = "git_url: with a token that is for some projects only, that of this service's builds";
+            return Err(Problem::Unprocessable(text.to_owned()));
+        }
         None => match newest(None).await? {
             Some(build) => build.message.source,
             None => {
@@ -250,7 +257,7 @@ pub(super) async fn build(
         .name
         .parse()
         .map_err(|error: InvalidProjectName| Problem::Conflict(error.to_string()))?;
-    let mut message = planner::by_hand(name, &service, source, commit, git_ref.as_deref());
+    let mut message = planner::by_hand(name, &service, source, commit, git_ref.as_deref(), seed);
     message.context_path = asked.context_path.or(message.context_path);
     message.dockerfile = asked.dockerfile.or(message.dockerfile);
     let payload = message
@@ -259,8 +266,11 @@ pub(super) async fn build(
     let mut build = Build::queued(message, payload);
     (build.service, build.about) = (service.name, git_ref);
     let intents = notice::queued(&build, None)?;
-    let Some(build) = store.add_build(build, &intents).await? else {
-        return Err(Problem::Conflict("there is such a build already".to_owned()));
+    let id = build.message.id.clone();
+    let build = match store.add_build(build, &intents).await? {
+        Some(build) => build,
+        // Who began the same request died before answering.
+        None => store.build(id.as_str()).await?.ok_or(Problem::NotFound)?,
     };
     shared.0.kick.now();
     Ok(Created(Begun {

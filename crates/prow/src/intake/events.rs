@@ -107,10 +107,6 @@ impl Events {
                 tracing::error!(reason, "a build cannot be deployed");
                 Ok(None)
             }
-            Some(Ok(_)) if self.store.is_outdated(service.id, build.id).await? => {
-                tracing::info!("a newer build was deployed already");
-                Ok(None)
-            }
             Some(Ok(deployment)) => {
                 let notice = notice::of_deployment(&deployment, None, None);
                 let told: Vec<Intent> = notice.iter().map(Intent::notification).collect::<Result<_, _>>()?;

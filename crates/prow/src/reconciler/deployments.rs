@@ -47,7 +47,9 @@ impl Deployments {
             let ended = self.queue.repair(silent.message.id.as_str(), &silent.payload).await;
             if let Some(state) = ended.map_err(text)? {
                 self.end(&silent, &state).await?;
-            } else if let Some(reason) = overdue(&silent, self.waiting, clock::now_ms()) {
+                continue; // How long it has been silent counts.
+            }
+            if let Some(reason) = overdue(&silent, self.waiting, clock::now_ms()) {
                 tracing::warn!(deployment.id = %silent.message.id, reason, "ended a deployment");
                 stop(&self.canceller, &silent, CancelOutcome::TimedOut, &reason)
                     .await
@@ -129,7 +131,7 @@ mod tests {
             reason: None,
             metadata: Metadata::default(),
         };
-        let mut known = deployment::by_hand(wanted).unwrap();
+        let mut known = deployment::by_hand(wanted, uuid::Uuid::now_v7()).unwrap();
         known.created_at = 0;
         let minutes = |n: i64| n * 60_000;
         let mut check = |status, attempt, asked: Option<u32>, last_good: i64| {

@@ -172,6 +172,10 @@ impl Store {
         deployment: Option<(Deployment, Vec<Intent>)>,
     ) -> Result<bool, Error> {
         let mut transaction = self.writer.begin().await?;
+        if let Some((deployment, _)) = &deployment {
+            // Before the build, as whoever plans has it: else two may wait for each other.
+            deployments::lock_service(&mut transaction, deployment.service_id).await?;
+        }
         let changed = sqlx::query(
             "UPDATE builds SET status = $3, reason = $4, failure = $5, image_tag = $6, digest = $7, stage = $8,
                  progress = $9, stages = $10, attempt = $11, sequence = $12, started_at = $13, finished_at = $14,
@@ -204,7 +208,7 @@ impl Store {
         if changed == 1 {
             outbox::add_all(&mut transaction, intents).await?;
             if let Some((deployment, told)) = deployment {
-                deployments::insert(&mut transaction, deployment, &told).await?;
+                deployments::insert_after(&mut transaction, deployment, &told).await?;
             }
         }
         transaction.commit().await?;

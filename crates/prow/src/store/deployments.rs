@@ -291,17 +291,6 @@ impl Store {
         }))
     }
 
-    /// Whether something newer than a build was deployed, or is about to be.
-    pub(crate) async fn is_outdated(&self, service: i64, build: i64) -> Result<bool, Error> {
-        let query = "SELECT count(*) FROM deployments WHERE service_id = $1 AND build_id >= $2";
-        let newer: i64 = sqlx::query_scalar(query)
-            .bind(service)
-            .bind(build)
-            .fetch_one(&self.readers)
-            .await?;
-        Ok(newer > 0)
-    }
-
     /// Deployments that forgery should have, were not heard of since, and are not about to be queued.
     pub(crate) async fn silent_deployments(&self, since: i64, limit: u32) -> Result<Vec<Deployment>, Error> {
         let rows = sqlx::query(
@@ -382,6 +371,25 @@ pub(super) async fn insert(
     }))
 }
 
+/// Adds the deployment that follows from a build, unless something newer was deployed or is about to be.
+pub(super) async fn insert_after(
+    connection: &mut AnyConnection,
+    deployment: Deployment,
+    intents: &[Intent],
+) -> Result<Option<Deployment>, Error> {
+    lock_service(connection, deployment.service_id).await?;
+    let query = "SELECT count(*) FROM deployments WHERE service_id = $1 AND build_id >= $2";
+    let newer: i64 = sqlx::query_scalar(query)
+        .bind(deployment.service_id)
+        .bind(deployment.build_id)
+        .fetch_one(&mut *connection)
+        .await?;
+    if newer > 0 {
+        return Ok(None);
+    }
+    insert(connection, deployment, intents).await
+}
+
 /// Gives the oldest waiting deployment of a service to forgery.
 async fn queue_next(connection: &mut AnyConnection, service: i64) -> Result<(), Error> {
     let query = "SELECT * FROM deployments WHERE service_id = $1 AND finished_at IS NULL ORDER BY id LIMIT 1";
@@ -405,7 +413,7 @@ async fn queue_next(connection: &mut AnyConnection, service: i64) -> Result<(), 
 }
 
 /// Until the transaction has ended nobody else adds or ends deployments of the service.
-async fn lock_service(connection: &mut AnyConnection, service: i64) -> Result<(), Error> {
+pub(super) async fn lock_service(connection: &mut AnyConnection, service: i64) -> Result<(), Error> {
     sqlx::query("UPDATE services SET name = name WHERE id = $1")
         .bind(service)
         .execute(connection)

@@ -430,7 +430,7 @@ async fn deploy(lab: &Lab, image: &str, back: Option<(i64, i64)>) -> Deployment 
         reason: None,
         metadata: contract::Metadata::default(),
     };
-    let mut asked = deployment::by_hand(wanted).unwrap();
+    let mut asked = deployment::by_hand(wanted, uuid::Uuid::now_v7()).unwrap();
     if let Some((of, to)) = back {
         (asked.rollback_of, asked.rollback_to) = (Some(of), Some(to));
     }
@@ -533,12 +533,22 @@ async fn a_deployment_follows_from_its_build_once(lab: Lab) {
     let mut deployed = service.clone();
     deployed.recipe.auto_deploy = true;
     let follows = || Some((deployment::after(&next, &deployed).unwrap().unwrap(), Vec::new()));
-    assert!(!lab.store.is_outdated(service.id, build.id).await.unwrap());
     assert!(lab.store.advance_and_deploy(&next, &[], follows()).await.unwrap());
     assert!(!lab.store.advance_and_deploy(&next, &[], follows()).await.unwrap());
     assert_eq!(lab.store.deployments(service.id, None, 9).await.unwrap().len(), 1);
-    assert!(lab.store.is_outdated(service.id, build.id).await.unwrap());
-    assert!(!lab.store.is_outdated(service.id, build.id + 1).await.unwrap());
+    // What an older build leads to comes too late.
+    let older = lab.store.build_by_number(build.id).await.unwrap().unwrap();
+    let late = Deployment {
+        message: deploy_message("late"),
+        ..follows().unwrap().0
+    };
+    assert!(
+        lab.store
+            .advance_and_deploy(&older, &[], Some((late, Vec::new())))
+            .await
+            .unwrap()
+    );
+    assert_eq!(lab.store.deployments(service.id, None, 9).await.unwrap().len(), 1);
     let known = lab.store.build_of_image(service.id, &next.image_tag).await.unwrap();
     assert_eq!(known, Some((build.id, Some("sha256:ab".to_owned()))));
 }
@@ -612,4 +622,9 @@ async fn a_webhook_is_kept_with_what_it_said_and_what_followed_again(lab: Lab) {
         (0, 1)
     );
     assert_eq!(lab.store.told_by("d").await.unwrap(), None);
+}
+
+fn deploy_message(id: &str) -> contract::DeploymentQueueMessage {
+    let (id, project, service) = (id.parse().unwrap(), "o/r".parse().unwrap(), "default".parse().unwrap());
+    contract::DeploymentQueueMessage::new(id, project, service, "i".parse().unwrap())
 }
