@@ -5,6 +5,7 @@
 #   scripts/chaos.sh                      2,000 deliveries, 24 faults, a seed drawn by lot (it is printed)
 #   scripts/chaos.sh --n 100000 --faults 200 --seed 100
 #   scripts/chaos.sh --redis sentinel     or always, everysec (the default)
+#   scripts/chaos.sh --database postgres  two prows on one PostgreSQL, which is killed, too
 #   scripts/chaos.sh --can-it-fail        nobody takes over from dead workers: it must find what is stuck
 #   PROFILE=release scripts/chaos.sh …    what is shipped, without link-time optimisation
 #
@@ -14,7 +15,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib/common.sh
 [ "$(id -u)" = 0 ] || die "the chaos harness needs root: it starts a Docker Engine of its own and mounts small disks"
-scripts/setup.sh
+case " $* " in *" postgres "*) scripts/setup.sh --tests ;; *) scripts/setup.sh ;; esac
 profile=${PROFILE:-dev}
 [ "$profile" = dev ] || export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 cargo build --quiet --locked --workspace --bins --profile "$profile"

@@ -35,6 +35,7 @@ say "the API without Rust";   scripts/test-api.sh
 if [ "${1:-}" != --quick ]; then
   say "chaos";                scripts/chaos.sh
   say "chaos with sentinels"; scripts/chaos.sh --redis sentinel --n 400 --faults 8
+  say "chaos with two prows"; scripts/chaos.sh --database postgres --n 400 --faults 10
   say "can chaos fail?";      scripts/chaos.sh --can-it-fail
   say "the demo, twice";     scripts/demo.sh --once; scripts/demo.sh --once
   say "docker compose";      scripts/test-compose.sh

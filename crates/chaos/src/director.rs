@@ -23,6 +23,7 @@ pub(crate) struct Director {
 enum Cure {
     Resume(usize),
     RestartRedis,
+    RestartDatabase,
     Unstall,
     EmptyRedis,
     EmptyDisk(usize),
@@ -95,15 +96,13 @@ impl Director {
     fn strike(&mut self, world: &mut World, fault: Fault) {
         match fault {
             Fault::KillGateway => world.kill(0),
-            Fault::KillProw => world.kill(1),
-            Fault::KillForgery => {
-                let index = self.one_of(world, "forgery");
-                world.kill(index);
+            Fault::KillProw => self.kill_one(world, "prow"),
+            Fault::KillDatabase => {
+                world.kill_database();
+                self.later(3_000, Cure::RestartDatabase);
             }
-            Fault::KillNotifier => {
-                let index = self.one_of(world, "notifier");
-                world.kill(index);
-            }
+            Fault::KillForgery => self.kill_one(world, "forgery"),
+            Fault::KillNotifier => self.kill_one(world, "notifier"),
             Fault::ReplaceForgery => {
                 let index = self.one_of(world, "forgery");
                 world.replace(index);
@@ -179,6 +178,7 @@ impl Director {
         match cure {
             Cure::Resume(index) => world.pause(index, false),
             Cure::RestartRedis => world.server.restart(),
+            Cure::RestartDatabase => world.restart_database(),
             Cure::Unstall => world.server.stall(false),
             Cure::EmptyRedis => drop(world.server.cli(&["CONFIG", "SET", "maxmemory", "0"])),
             Cure::EmptyDisk(n) => drop(std::fs::remove_file(world.work_dir(n).join("filler"))),
@@ -195,6 +195,11 @@ impl Director {
         let running = services.filter(|(_, s)| s.name == name && s.process.is_some() && !s.paused && !s.stopping);
         let all: Vec<usize> = running.map(|(index, _)| index).collect();
         self.rng.choice(all).unwrap_or(1)
+    }
+
+    fn kill_one(&mut self, world: &mut World, name: &str) {
+        let index = self.one_of(world, name);
+        world.kill(index);
     }
 
     fn pause(&mut self, world: &mut World, name: &str, seconds: u64) {

@@ -27,8 +27,6 @@ pub(crate) const FLOOD: usize = 3_000;
 pub(crate) const COPIES: usize = 1_000;
 const AT_ONCE: usize = 32;
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Index of prow among the services.
-const PROW: usize = 1;
 const VALIDATION: &str = "{forge:webhooks}:validation";
 
 impl Floods {
@@ -46,14 +44,14 @@ impl Floods {
             let body = json!({"sha": format!("{n:040x}"), "state": "success", "repository": repository});
             Hook::new("status", body.to_string(), WEBHOOK_SECRET)
         };
-        world.pause(PROW, true);
+        world.pause_all("prow", true);
         let answers = send(client, world, (0..FLOOD).map(event).collect()).await;
         if answers.keys().ne([&202]) {
             ledger.wrong(format!("a flood was answered {answers:?}"));
         }
         let commit = format!("{:016x}{:024x}", seed, u64::MAX);
         send(client, world, vec![push(&commit)]).await;
-        world.pause(PROW, false);
+        world.pause_all("prow", false);
         self.overtaken = testkit::within(PATIENCE, "the push after the flood is planned", async || {
             let builds = page(client, world.ports.prow, None).await?;
             let waiting = world.server.cli(&["LLEN", VALIDATION]).parse().ok()?;

@@ -85,8 +85,8 @@ fn main() -> ExitCode {
 async fn run(options: &Options) -> bool {
     testkit::crypto();
     println!(
-        "chaos --n {} --seed {} --faults {} --redis {:?}",
-        options.n, options.seed, options.faults, options.redis
+        "chaos --n {} --seed {} --faults {} --redis {:?} --database {:?}",
+        options.n, options.seed, options.faults, options.redis, options.database
     );
     let mut world = World::start(options).await;
     let ledger = Arc::new(Ledger::default());

@@ -11,6 +11,8 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
     /// What Redis is.
     pub(crate) redis: Topology,
+    /// Where prow remembers; with PostgreSQL there are two prows.
+    pub(crate) database: Database,
     /// How many faults are struck.
     pub(crate) faults: usize,
     /// A duty that is switched off, to show that the harness can fail.
@@ -28,8 +30,15 @@ pub(crate) enum Topology {
     Sentinel,
 }
 
+/// Where prow remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Database {
+    Sqlite,
+    Postgres,
+}
+
 pub(crate) const USAGE: &str = "usage: chaos [--n DELIVERIES] [--seed NUMBER] [--faults COUNT] \
-     [--redis everysec|always|sentinel] [--switch-off DUTY]";
+     [--redis everysec|always|sentinel] [--database sqlite|postgres] [--switch-off DUTY]";
 
 // === impl Options ===
 
@@ -39,6 +48,7 @@ impl Options {
             n: 2_000,
             seed: fastrand::u64(..1_000_000),
             redis: Topology::EverySecond,
+            database: Database::Sqlite,
             faults: 24,
             switch_off: None,
         };
@@ -50,6 +60,7 @@ impl Options {
                 "--seed" => options.seed = number(&value)?,
                 "--faults" => options.faults = number(&value)?,
                 "--redis" => options.redis = value.parse()?,
+                "--database" => options.database = value.parse()?,
                 "--switch-off" => options.switch_off = Some(value),
                 _ => return Err(USAGE.to_owned()),
             }
@@ -70,6 +81,18 @@ impl FromStr for Topology {
             "everysec" => Ok(Self::EverySecond),
             "always" => Ok(Self::Always),
             "sentinel" => Ok(Self::Sentinel),
+            _ => Err(USAGE.to_owned()),
+        }
+    }
+}
+
+impl FromStr for Database {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "sqlite" => Ok(Self::Sqlite),
+            "postgres" => Ok(Self::Postgres),
             _ => Err(USAGE.to_owned()),
         }
     }

@@ -1,6 +1,6 @@
 //! What is sent and what is struck, drawn by lot from a seed. Pure: the same seed gives the same plan.
 
-use crate::options::{Options, Topology};
+use crate::options::{Database, Options, Topology};
 use fastrand::Rng;
 
 /// One thing that is sent.
@@ -63,6 +63,8 @@ pub(crate) enum Fault {
     PauseProw,
     PauseNotifier,
     KillRedis,
+    /// PostgreSQL, for three seconds.
+    KillDatabase,
     /// The last second of what Redis wrote is not there when it comes back.
     PowerLoss,
     /// For more than a minute; whoever dies meanwhile comes back to no Redis.
@@ -163,6 +165,9 @@ pub(crate) fn faults(options: &Options) -> Vec<Fault> {
         Topology::EverySecond => kinds.extend([Fault::StallRedis, Fault::PowerLoss, Fault::RedisAway]),
         Topology::Always => kinds.extend([Fault::StallRedis, Fault::RedisAway]),
         Topology::Sentinel => kinds.push(Fault::Failover),
+    }
+    if options.database == Database::Postgres {
+        kinds.push(Fault::KillDatabase);
     }
     if options.switch_off.is_some() {
         kinds = vec![Fault::KillForgery];

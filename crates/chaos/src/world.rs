@@ -2,7 +2,7 @@
 
 use crate::{
     engine::Engine,
-    options::Options,
+    options::{Database, Options},
     receiver::{Mood, Receiver},
     server::Server,
 };
@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use testkit::{Git, Process, Registry, binary, free_port};
+use testkit::{Git, Postgres, Process, Registry, binary, free_port};
 use tokio::time::Instant;
 
 /// The whole system.
@@ -21,6 +21,8 @@ use tokio::time::Instant;
 pub(crate) struct World {
     pub(crate) server: Server,
     pub(crate) engine: Engine,
+    /// Where prow remembers, if that is not in files of its own.
+    postgres: Option<Postgres>,
     pub(crate) git: Git,
     pub(crate) registry: Registry,
     pub(crate) receiver: Receiver,
@@ -80,6 +82,7 @@ impl World {
         let mut world = Self {
             server: Server::start(options.redis).await,
             engine: Engine::start(),
+            postgres: (options.database == Database::Postgres).then(Postgres::start),
             git: Git::start(GIT_TOKEN).await,
             registry: Registry::start().await,
             receiver: Receiver::start(SINK_SECRET, Mood::Kind).await,
@@ -105,10 +108,12 @@ impl World {
         }
         let forgeries = (0..FORGERIES).map(|n| ("forgery", n));
         let notifiers = (0..NOTIFIERS).map(|n| ("notifier", n));
+        let second = world.postgres.iter().map(|_| ("prow", 1));
         for (name, n) in [("gateway", 0), ("prow", 0)]
             .into_iter()
             .chain(forgeries)
             .chain(notifiers)
+            .chain(second.collect::<Vec<_>>())
         {
             world.services.push(Service {
                 name,
@@ -167,13 +172,18 @@ impl World {
                 ("GITHUB_WEBHOOK_SECRET", WEBHOOK_SECRET.to_owned()),
                 ("WEBHOOK_SPOOL", path("spool")),
             ],
-            "prow" => vec![
-                ("PROW_LISTEN", format!("127.0.0.1:{}", self.ports.prow)),
-                ("PROW_DATA_DIR", path("prow")),
-                ("BUILD_LOG_DIR", path("build-logs")),
-                ("ADMIN_TOKEN", API_TOKEN.to_owned()),
-                ("PROW_RECONCILE_SECONDS", "5".to_owned()),
-            ],
+            "prow" => {
+                let port = if n == 0 { self.ports.prow } else { free_port() };
+                let mut own = vec![
+                    ("PROW_LISTEN", format!("127.0.0.1:{port}")),
+                    ("PROW_DATA_DIR", path(&format!("prow-{n}"))),
+                    ("BUILD_LOG_DIR", path("build-logs")),
+                    ("ADMIN_TOKEN", API_TOKEN.to_owned()),
+                    ("PROW_RECONCILE_SECONDS", "5".to_owned()),
+                ];
+                own.extend(self.postgres.iter().map(|postgres| ("DATABASE_URL", postgres.url())));
+                own
+            }
             "forgery" => vec![
                 ("DOCKER_HOST", self.engine.host()),
                 ("WORK_DIR", self.work_dir(n).to_string_lossy().into_owned()),
@@ -195,6 +205,24 @@ impl World {
                 ("WEBHOOK_HMAC_SECRET", SINK_SECRET.to_owned()),
                 ("WEBHOOK_SCHEDULE", "short".to_owned()),
             ],
+        }
+    }
+
+    /// Ends the database at once.
+    pub(crate) fn kill_database(&mut self) {
+        self.postgres.iter_mut().for_each(Postgres::kill);
+    }
+
+    pub(crate) fn restart_database(&mut self) {
+        self.postgres.iter_mut().for_each(Postgres::restart);
+    }
+
+    /// Pauses every service of a name, or lets all of them go on.
+    pub(crate) fn pause_all(&mut self, name: &str, paused: bool) {
+        for index in 0..self.services.len() {
+            if self.services[index].name == name {
+                self.pause(index, paused);
+            }
         }
     }
 
