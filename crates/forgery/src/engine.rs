@@ -55,6 +55,13 @@ pub(crate) struct Build {
     pub(crate) registry: Option<Registry>,
 }
 
+/// What becomes of the volumes of a container that is removed, if they have no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Volumes {
+    Removed,
+    Kept,
+}
+
 /// What came out.
 #[derive(Clone, Debug)]
 pub(crate) struct Built {
@@ -195,7 +202,15 @@ impl Engine {
 
     /// Ends a container and removes it with its volumes.
     pub(crate) async fn remove(&self, container: &str) -> Result<(), BuildFailure> {
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        self.remove_but(container, Volumes::Removed).await
+    }
+
+    /// The same, and what becomes of volumes that have no name.
+    pub(crate) async fn remove_but(&self, container: &str, volumes: Volumes) -> Result<(), BuildFailure> {
+        let options = RemoveContainerOptionsBuilder::default()
+            .force(true)
+            .v(volumes == Volumes::Removed)
+            .build();
         match self.docker.remove_container(container, Some(options)).await {
             // 404: gone already; 409: somebody else is removing it.
             Ok(())

@@ -204,18 +204,21 @@ fn overdue(build: &Build, deadlines: Deadlines, now: i64) -> Option<String> {
         BuildStatus::Queued | BuildStatus::Building | BuildStatus::Retrying => {
             let asked = build.message.timeout_seconds;
             let once = asked.map_or(deadlines.running, |seconds| Duration::from_secs(seconds.into()));
-            let all = once
-                .saturating_add(PAUSE)
-                .saturating_mul(build.attempt.max(1))
-                .saturating_add(SLACK);
             (
                 build.started_at.unwrap_or(build.created_at),
-                all,
+                in_all(once, build.attempt),
                 "it did not end within",
             )
         }
     };
     (now.saturating_sub(since) > millis(within)).then(|| format!("{what} {} s", within.as_secs()))
+}
+
+/// The longest until whoever carries something out must have ended it, after so many attempts.
+fn in_all(once: Duration, attempts: u32) -> Duration {
+    once.saturating_add(PAUSE)
+        .saturating_mul(attempts.max(1))
+        .saturating_add(SLACK)
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -14,7 +14,7 @@ use bollard::{
     },
     query_parameters::{
         CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
-        RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+        StopContainerOptionsBuilder,
     },
 };
 use contract::{
@@ -227,18 +227,6 @@ impl Engine {
             Ok(())
             | Err(Error::DockerResponseServerError {
                 status_code: 304 | 404, ..
-            }) => Ok(()),
-            Err(error) => Err(unavailable(&error)),
-        }
-    }
-
-    /// Removes a container, but nothing that it has written to volumes.
-    pub(super) async fn remove_keeping_volumes(&self, container: &str) -> Result<(), BuildFailure> {
-        let options = RemoveContainerOptionsBuilder::default().force(true).build();
-        match self.docker.remove_container(container, Some(options)).await {
-            Ok(())
-            | Err(Error::DockerResponseServerError {
-                status_code: 404 | 409, ..
             }) => Ok(()),
             Err(error) => Err(unavailable(&error)),
         }

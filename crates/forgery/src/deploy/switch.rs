@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     attempt::Bench,
+    engine::Volumes,
     failure::{BuildFailure, Kind},
     report::Report,
 };
@@ -100,7 +101,7 @@ impl<'a> Switch<'a> {
         chassis::crash_point("forgery.deploy.switched");
         for old in &ready.old {
             engine.stop(&old.id, self.grace()).await?;
-            engine.remove_keeping_volumes(&old.id).await?;
+            engine.remove_but(&old.id, Volumes::Kept).await?;
         }
         Ok(Running::new(ready.container, ready.image))
     }

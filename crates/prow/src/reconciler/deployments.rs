@@ -1,6 +1,6 @@
 //! Looks after deployments that nothing was heard of.
 
-use super::{BATCH, PAUSE, SILENT_ROUNDS, SLACK, millis, text};
+use super::{BATCH, SILENT_ROUNDS, SLACK, in_all, millis, text};
 use crate::{
     Config, deployment,
     dispatcher::Kick,
@@ -102,15 +102,8 @@ fn overdue(known: &Deployment, waiting: Duration, now: i64) -> Option<String> {
     } else {
         let asked = known.message.timeout_seconds;
         let once = asked.map_or(RUNNING, |seconds| Duration::from_secs(seconds.into()));
-        let all = once
-            .saturating_add(PAUSE)
-            .saturating_mul(known.attempt.max(1))
-            .saturating_add(SLACK);
-        (
-            known.started_at.unwrap_or(known.created_at),
-            all,
-            "it did not end within",
-        )
+        let since = known.started_at.unwrap_or(known.created_at);
+        (since, in_all(once, known.attempt), "it did not end within")
     };
     (now.saturating_sub(since) > millis(within)).then(|| format!("{what} {} s", within.as_secs()))
 }

@@ -7,11 +7,12 @@ use sqlx::Row as _;
 const BATCH: i64 = 500;
 
 /// Builds whose end is so long ago that nothing refers to them any more.
-const OLD: &str = "SELECT b.id FROM builds b WHERE b.finished_at < $1 AND b.log_done = 1
+const OLD_BUILDS: &str = "DELETE FROM builds WHERE id IN (
+     SELECT b.id FROM builds b WHERE b.finished_at < $1 AND b.log_done = 1
          AND NOT EXISTS (SELECT 1 FROM log_segments l WHERE l.build_id = b.id)
          AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.build_id = b.id)
          AND NOT EXISTS (SELECT 1 FROM builds o WHERE o.superseded_by = b.id OR o.rerun_of = b.id)
-     ORDER BY b.id LIMIT $2";
+     ORDER BY b.id LIMIT $2)";
 
 // === impl Store ===
 
@@ -49,42 +50,31 @@ impl Store {
             .bind(before)
             .execute(&self.writer)
             .await?;
-        let query = sqlx::AssertSqlSafe(format!("DELETE FROM builds WHERE id IN ({OLD})"));
-        let forgotten = sqlx::query(query)
-            .bind(before)
-            .bind(BATCH)
-            .execute(&self.writer)
-            .await?;
-        Ok(forgotten.rows_affected())
+        self.forget(OLD_BUILDS, before).await
     }
 
     /// Forgets webhooks from before then; how many.
     pub(crate) async fn forget_webhooks(&self, before: i64) -> Result<u64, Error> {
         let query = "DELETE FROM webhooks WHERE delivery IN (
              SELECT delivery FROM webhooks WHERE received_at < $1 ORDER BY received_at LIMIT $2)";
-        let forgotten = sqlx::query(query)
-            .bind(before)
-            .bind(BATCH)
-            .execute(&self.writer)
-            .await?;
-        Ok(forgotten.rows_affected())
+        self.forget(query, before).await
     }
 
     /// Forgets what webhooks from before then said, but not what followed; how many.
     pub(crate) async fn forget_messages(&self, before: i64) -> Result<u64, Error> {
         let query = "UPDATE webhooks SET message = NULL WHERE delivery IN (
              SELECT delivery FROM webhooks WHERE received_at < $1 AND message IS NOT NULL ORDER BY received_at LIMIT $2)";
-        let forgotten = sqlx::query(query)
-            .bind(before)
-            .bind(BATCH)
-            .execute(&self.writer)
-            .await?;
-        Ok(forgotten.rows_affected())
+        self.forget(query, before).await
     }
 
     /// Forgets changes from before then; how many.
     pub(crate) async fn forget_changes(&self, before: i64) -> Result<u64, Error> {
         let query = "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2)";
+        self.forget(query, before).await
+    }
+
+    /// Carries out a statement that forgets a part of what is from before then; how many rows that was.
+    async fn forget(&self, query: &'static str, before: i64) -> Result<u64, Error> {
         let forgotten = sqlx::query(query)
             .bind(before)
             .bind(BATCH)
