@@ -6,17 +6,16 @@ mod switch;
 
 use crate::{
     attempt::Bench,
-    failure::{BuildFailure, Kind},
+    end::{End, Grace},
     report::Report,
 };
-use bus::{Delivery, LastWords, Settled, Slot, Stop, Worker};
+use bus::{Delivery, Slot, Stop, Worker};
 use chassis::{Life, trace};
 use contract::{
     Deploying, DeploymentEvent, DeploymentQueueMessage, Failure, Message as _, Metadata, Running, Terminal, route,
 };
 use std::{sync::Arc, time::Duration};
 use switch::Switch;
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 /// Takes deployments, one at a time.
@@ -24,16 +23,7 @@ pub(crate) struct Taking {
     slot: Slot<DeploymentQueueMessage>,
     worker: String,
     bench: Arc<Bench>,
-    stopping: CancellationToken,
-    grace: Duration,
-}
-
-/// How an attempt ended.
-enum End {
-    Done(Result<Running, BuildFailure>),
-    TimedOut(Duration),
-    Stopped(Stop),
-    GraceRanOut,
+    grace: Grace,
 }
 
 /// The longest that a deployment may take, unless its message says otherwise.
@@ -42,9 +32,6 @@ const TIMEOUT: Duration = Duration::from_mins(10);
 const BACK: Duration = Duration::from_mins(1);
 /// Pause before that is tried again.
 const BACK_PAUSE: Duration = Duration::from_secs(2);
-/// How long before the end of the grace period a deployment is given back: a quarter of it, at most this.
-const GIVE_BACK: Duration = Duration::from_mins(1);
-
 /// The event that tells that a deployment's workers died too often.
 pub(crate) fn lost(message: &DeploymentQueueMessage) -> String {
     let failure = Failure::new("worker_lost", "the workers that ran it died too often");
@@ -62,17 +49,16 @@ impl Taking {
             slot: worker.slot(n),
             worker: worker.name().to_owned(),
             bench: Arc::clone(bench),
-            stopping: life.stopping(),
-            grace: life.grace(),
+            grace: Grace::of(life),
         }
     }
 
     /// Takes deployments until the service stops; the one that runs then is finished.
     pub(crate) async fn run(mut self) {
-        while !self.stopping.is_cancelled() {
+        while !self.grace.stopping.is_cancelled() {
             let delivery = tokio::select! {
                 delivery = self.slot.take() => delivery,
-                () = self.stopping.cancelled() => return,
+                () = self.grace.stopping.cancelled() => return,
             };
             let message = delivery.message();
             let span = tracing::info_span!(
@@ -97,7 +83,8 @@ impl Taking {
         if !matches!(end, End::Done(Ok(_)) | End::Stopped(Stop::Lost)) {
             self.bring_back(&switch).await;
         }
-        tracing::info!(outcome = end.word(), "{}", end.sentence());
+        let sentence = end.sentence(|running| format!("{} runs", running.container));
+        tracing::info!(outcome = end.word(), "{sentence}");
         settle(delivery, report, end).await;
     }
 
@@ -107,23 +94,12 @@ impl Taking {
         switch: &Switch<'_>,
         report: &mut Report<DeploymentEvent>,
         delivery: &Delivery<DeploymentQueueMessage>,
-    ) -> End {
-        let mut stop = delivery.stop();
+    ) -> End<Running> {
         let timeout = delivery.message().timeout_seconds;
         let timeout = timeout.map_or(TIMEOUT, |seconds| Duration::from_secs(seconds.into()));
-        let grace_over = async {
-            self.stopping.cancelled().await;
-            tokio::time::sleep(self.grace.saturating_sub((self.grace / 4).min(GIVE_BACK))).await;
-        };
-        let stopped = async {
-            let why = stop.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
-            why.unwrap_or(Stop::Lost)
-        };
         let ready = tokio::select! {
             ready = switch.prepare(report) => ready,
-            why = stopped => return End::Stopped(why),
-            () = tokio::time::sleep(timeout) => return End::TimedOut(timeout),
-            () = grace_over => return End::GraceRanOut,
+            end = self.grace.interrupt(timeout, delivery.stop()) => return end,
         };
         match ready {
             Ok(_) if !delivery.is_ours().await => End::Stopped(Stop::Lost),
@@ -155,107 +131,20 @@ impl Taking {
     }
 }
 
-// === impl End ===
-
-impl End {
-    const fn word(&self) -> &'static str {
-        match self {
-            Self::Done(Ok(_)) => "success",
-            Self::Done(Err(_)) => "failed",
-            Self::TimedOut(_) => "timed_out",
-            Self::Stopped(Stop::Asked(_)) => "cancelled",
-            Self::Stopped(Stop::Lost) => "lease_lost",
-            Self::GraceRanOut => "given_back",
-        }
-    }
-
-    fn sentence(&self) -> String {
-        match self {
-            Self::Done(Ok(running)) => format!("{} runs", running.container),
-            Self::Done(Err(failure)) => format!("failed: {failure}"),
-            Self::TimedOut(after) => format!("timed out after {} s", after.as_secs()),
-            Self::Stopped(Stop::Asked(outcome)) => format!("stopped: {outcome}"),
-            Self::Stopped(Stop::Lost) => "stopped: another worker has it, or it has ended".to_owned(),
-            Self::GraceRanOut => "given back, because this worker stops".to_owned(),
-        }
-    }
-}
-
 /// Tells how it ended: to Redis and prow in one step.
-async fn settle(delivery: Delivery<DeploymentQueueMessage>, report: Report<DeploymentEvent>, end: End) {
-    let id = delivery.message().id.clone();
-    let settled = match end {
-        End::Done(Ok(running)) => {
-            let event = Deploying::Ended {
-                status: Terminal::Success,
-                failure: None,
-                running: Some(running),
-            };
-            let event = report.last(event).await;
-            delivery.finish(Terminal::Success.as_str(), &event).await
-        }
-        End::Done(Err(failure)) if failure.kind.is_infrastructure() => again(delivery, report, &failure).await,
-        End::Done(Err(failure)) => ended(delivery, report, Terminal::Failed, failure.to_contract()).await,
-        End::TimedOut(after) => {
-            let text = format!("it took longer than {} s", after.as_secs());
-            ended(
-                delivery,
-                report,
-                Terminal::TimedOut,
-                Failure::new(Kind::Timeout.word(), text),
-            )
-            .await
-        }
-        End::Stopped(Stop::Asked(outcome)) => {
-            let terminal = outcome.parse().unwrap_or(Terminal::Cancelled);
-            let failure = Failure::new(terminal.as_str(), format!("{terminal} before it took over"));
-            ended(delivery, report, terminal, failure).await
-        }
-        End::Stopped(Stop::Lost) => return report.abandon(),
-        End::GraceRanOut => {
-            let event = report.last(Deploying::Released).await;
-            delivery.release(&event).await
+async fn settle(delivery: Delivery<DeploymentQueueMessage>, report: Report<DeploymentEvent>, end: End<Running>) {
+    let ended = |status, outcome: Result<Running, Failure>| {
+        let (running, failure) = match outcome {
+            Ok(running) => (Some(running), None),
+            Err(failure) => (None, Some(failure)),
+        };
+        Deploying::Ended {
+            status,
+            failure,
+            running,
         }
     };
-    chassis::crash_point("forgery.deploy.settled");
-    match settled {
-        Ok(Settled::Ended(_) | Settled::Again) => {}
-        Ok(Settled::Stale(state)) => tracing::warn!(deployment.id = %id, state, "the deployment was not ours any more"),
-        Err(error) => {
-            tracing::error!(deployment.id = %id, error = %chassis::chain(&error), "cannot settle a deployment");
-        }
-    }
-}
-
-async fn ended(
-    delivery: Delivery<DeploymentQueueMessage>,
-    report: Report<DeploymentEvent>,
-    status: Terminal,
-    failure: Failure,
-) -> Result<Settled, bus::Error> {
-    let event = report.last(Deploying::ended(status, failure)).await;
-    delivery.finish(status.as_str(), &event).await
-}
-
-/// Puts a deployment aside after a failure of the infrastructure; at the last one it has failed.
-async fn again(
-    delivery: Delivery<DeploymentQueueMessage>,
-    mut report: Report<DeploymentEvent>,
-    failure: &BuildFailure,
-) -> Result<Settled, bus::Error> {
     let pauses = route::deployments().limits.pause;
-    let pause = bus::pause(pauses, delivery.failures() + 1, delivery.message().id.as_str());
-    let failure = failure.to_contract();
-    let retrying = report.text(Deploying::Retrying {
-        failure: failure.clone(),
-        after_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-    });
-    let why = failure.message.clone();
-    let last = report.last(Deploying::ended(Terminal::Failed, failure)).await;
-    let words = LastWords {
-        state: Terminal::Failed.as_str(),
-        event: last,
-        why,
-    };
-    delivery.retry(pause, &retrying, words).await
+    end.settle(delivery, report, pauses, "before it took over", ended).await;
+    chassis::crash_point("forgery.deploy.settled");
 }

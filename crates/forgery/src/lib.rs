@@ -5,6 +5,7 @@ mod cancel;
 mod config;
 mod context;
 mod deploy;
+mod end;
 mod engine;
 mod failure;
 mod git;

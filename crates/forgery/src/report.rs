@@ -2,7 +2,8 @@
 
 use bus::Producer;
 use contract::{
-    BuildEvent, BuildId, Deploying, DeploymentEvent, DeploymentId, Happening, Message, Metadata, Timestamp,
+    BuildEvent, BuildId, Deploying, DeploymentEvent, DeploymentId, Failure, Happening, Message, Metadata, Terminal,
+    Timestamp,
 };
 use std::time::Duration;
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -25,6 +26,15 @@ pub(crate) trait Event: Message {
 
     /// Says who tells it.
     fn by(self, worker: &str, metadata: &Metadata) -> Self;
+
+    /// It was given back unfinished.
+    const RELEASED: Self::What;
+
+    /// It will be tried again after a pause.
+    fn retrying(failure: Failure, after_ms: u64) -> Self::What;
+
+    /// It has failed.
+    fn failed(failure: Failure) -> Self::What;
 }
 
 /// Makes and sends the events of one attempt, in order.
@@ -109,6 +119,16 @@ macro_rules! event {
                 self.worker = Some(worker.to_owned());
                 self.metadata = metadata.clone();
                 self
+            }
+
+            const RELEASED: $what = $what::Released;
+
+            fn retrying(failure: Failure, after_ms: u64) -> $what {
+                $what::Retrying { failure, after_ms }
+            }
+
+            fn failed(failure: Failure) -> $what {
+                $what::ended(Terminal::Failed, failure)
             }
         }
     };

@@ -2,21 +2,17 @@
 
 use crate::{
     attempt::{Attempt, Bench},
-    failure::{BuildFailure, Kind},
+    end::{End, Grace},
+    failure::BuildFailure,
     logs,
     report::Report,
 };
-use bus::{Delivery, LastWords, Settled, Slot, Stop, Worker};
+use bus::{Delivery, Slot, Stop, Worker};
 use chassis::{Life, trace};
-use contract::{BuildEvent, BuildQueueMessage, Failure, Happening, Image, Metadata, Stage, StageTime, Terminal};
+use contract::{BuildEvent, BuildQueueMessage, Failure, Happening, Image, Metadata, Stage, StageTime, route};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
-
-/// How long before the end of the grace period a running build is given back: a quarter of it, at most
-/// this.
-const GIVE_BACK: Duration = Duration::from_mins(1);
 
 /// The longest that cleaning up after a build may take.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -29,16 +25,7 @@ pub(crate) struct Taking {
     slot: Slot<BuildQueueMessage>,
     worker: String,
     bench: Arc<Bench>,
-    stopping: CancellationToken,
-    grace: Duration,
-}
-
-/// How an attempt ended.
-enum End {
-    Done(Result<Image, BuildFailure>),
-    TimedOut(Duration),
-    Stopped(Stop),
-    GraceRanOut,
+    grace: Grace,
 }
 
 // === impl Taking ===
@@ -49,17 +36,16 @@ impl Taking {
             slot: worker.slot(n),
             worker: worker.name().to_owned(),
             bench: Arc::clone(bench),
-            stopping: life.stopping(),
-            grace: life.grace(),
+            grace: Grace::of(life),
         }
     }
 
     /// Takes builds until the service stops; the one that runs then is finished.
     pub(crate) async fn run(mut self) {
-        while !self.stopping.is_cancelled() {
+        while !self.grace.stopping.is_cancelled() {
             let delivery = tokio::select! {
                 delivery = self.slot.take() => delivery,
-                () = self.stopping.cancelled() => return,
+                () = self.grace.stopping.cancelled() => return,
             };
             let message = delivery.message();
             let span = tracing::info_span!(
@@ -103,7 +89,7 @@ impl Taking {
         self.clean(&delivery, lost).await;
         chassis::crash_point("forgery.cleaned");
         let stage = times.last().map_or(Stage::Cloning, |time| time.stage);
-        log.at(stage).say(end.sentence());
+        log.at(stage).say(sentence(&end));
         drop(log);
         log_task.end().await;
         chassis::crash_point("forgery.logged");
@@ -113,7 +99,7 @@ impl Taking {
             outcome = end.word(),
             duration_ms = begun.elapsed().as_millis(),
             "{}",
-            end.sentence()
+            sentence(&end)
         );
         settle(delivery, report, end, times).await;
     }
@@ -123,24 +109,14 @@ impl Taking {
         &self,
         attempt: impl Future<Output = Result<Image, BuildFailure>>,
         message: &BuildQueueMessage,
-        mut stop: watch::Receiver<Option<Stop>>,
-    ) -> End {
+        stop: watch::Receiver<Option<Stop>>,
+    ) -> End<Image> {
         let timeout = message
             .timeout_seconds
             .map_or(self.bench.config.timeout, |s| Duration::from_secs(s.into()));
-        let grace_over = async {
-            self.stopping.cancelled().await;
-            tokio::time::sleep(self.grace.saturating_sub((self.grace / 4).min(GIVE_BACK))).await;
-        };
-        let stopped = async {
-            let why = stop.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
-            why.unwrap_or(Stop::Lost)
-        };
         tokio::select! {
             result = attempt => End::Done(result),
-            why = stopped => End::Stopped(why),
-            () = tokio::time::sleep(timeout) => End::TimedOut(timeout),
-            () = grace_over => End::GraceRanOut,
+            end = self.grace.interrupt(timeout, stop) => end,
         }
     }
 
@@ -179,112 +155,31 @@ impl Taking {
     }
 }
 
-// === impl End ===
-
-impl End {
-    const fn word(&self) -> &'static str {
-        match self {
-            Self::Done(Ok(_)) => "success",
-            Self::Done(Err(_)) => "failed",
-            Self::TimedOut(_) => "timed_out",
-            Self::Stopped(Stop::Asked(_)) => "cancelled",
-            Self::Stopped(Stop::Lost) => "lease_lost",
-            Self::GraceRanOut => "given_back",
-        }
-    }
-
-    fn sentence(&self) -> String {
-        match self {
-            Self::Done(Ok(image)) => format!("built {} as {}", image.reference, image.digest),
-            Self::Done(Err(failure)) => format!("failed: {failure}"),
-            Self::TimedOut(after) => format!("timed out after {} s", after.as_secs()),
-            Self::Stopped(Stop::Asked(outcome)) => format!("stopped: {outcome}"),
-            Self::Stopped(Stop::Lost) => "stopped: another worker has it, or it has ended".to_owned(),
-            Self::GraceRanOut => "given back, because this worker stops".to_owned(),
-        }
-    }
-}
-
 /// Tells how it ended: to Redis and prow in one step.
-async fn settle(delivery: Delivery<BuildQueueMessage>, report: Report<BuildEvent>, end: End, stages: Vec<StageTime>) {
-    let id = delivery.message().id.clone();
-    let settled = match end {
-        End::Done(Ok(image)) => {
-            let event = Happening::Ended {
-                status: Terminal::Success,
-                failure: None,
-                image: Some(image),
-                stages,
-            };
-            delivery
-                .finish(Terminal::Success.as_str(), &report.last(event).await)
-                .await
-        }
-        End::Done(Err(failure)) if failure.kind.is_infrastructure() => again(delivery, report, &failure).await,
-        End::Done(Err(failure)) => ended(delivery, report, Terminal::Failed, failure.to_contract(), stages).await,
-        End::TimedOut(after) => {
-            let text = format!("it took longer than {} s", after.as_secs());
-            let failure = Failure::new(Kind::Timeout.word(), text);
-            ended(delivery, report, Terminal::TimedOut, failure, stages).await
-        }
-        End::Stopped(Stop::Asked(outcome)) => {
-            let terminal = outcome.parse().unwrap_or(Terminal::Cancelled);
-            let failure = Failure::new(terminal.as_str(), format!("{terminal} while it was running"));
-            ended(delivery, report, terminal, failure, stages).await
-        }
-        End::Stopped(Stop::Lost) => return report.abandon(),
-        End::GraceRanOut => {
-            let event = report.last(Happening::Released).await;
-            delivery.release(&event).await
-        }
-    };
-    chassis::crash_point("forgery.settled");
-    match settled {
-        Ok(Settled::Ended(_) | Settled::Again) => {}
-        Ok(Settled::Stale(state)) => tracing::warn!(build.id = %id, state, "the build was not ours any more"),
-        Err(error) => tracing::error!(build.id = %id, error = %chassis::chain(&error), "cannot settle a build"),
-    }
-}
-
-async fn ended(
+async fn settle(
     delivery: Delivery<BuildQueueMessage>,
     report: Report<BuildEvent>,
-    status: Terminal,
-    failure: Failure,
+    end: End<Image>,
     stages: Vec<StageTime>,
-) -> Result<Settled, bus::Error> {
-    let event = Happening::Ended {
-        status,
-        failure: Some(failure),
-        image: None,
-        stages,
+) {
+    let ended = |status, outcome: Result<Image, Failure>| {
+        let (image, failure) = match outcome {
+            Ok(image) => (Some(image), None),
+            Err(failure) => (None, Some(failure)),
+        };
+        Happening::Ended {
+            status,
+            failure,
+            image,
+            stages,
+        }
     };
-    delivery.finish(status.as_str(), &report.last(event).await).await
+    let pauses = route::builds().limits.pause;
+    end.settle(delivery, report, pauses, "while it was running", ended)
+        .await;
+    chassis::crash_point("forgery.settled");
 }
 
-/// Puts a build aside after a failure of the infrastructure; at the last one it has failed.
-async fn again(
-    delivery: Delivery<BuildQueueMessage>,
-    mut report: Report<BuildEvent>,
-    failure: &BuildFailure,
-) -> Result<Settled, bus::Error> {
-    let pause = bus::pause(
-        contract::route::builds().limits.pause,
-        delivery.failures() + 1,
-        delivery.message().id.as_str(),
-    );
-    let failure = failure.to_contract();
-    let after_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-    let retrying = report.text(Happening::Retrying {
-        failure: failure.clone(),
-        after_ms,
-    });
-    let why = failure.message.clone();
-    let last = report.last(Happening::ended(Terminal::Failed, failure)).await;
-    let words = LastWords {
-        state: Terminal::Failed.as_str(),
-        event: last,
-        why,
-    };
-    delivery.retry(pause, &retrying, words).await
+fn sentence(end: &End<Image>) -> String {
+    end.sentence(|image| format!("built {} as {}", image.reference, image.digest))
 }
