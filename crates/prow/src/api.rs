@@ -15,6 +15,7 @@ mod repeat;
 mod reply;
 mod services;
 mod tokens;
+mod workflows;
 
 use crate::{access::Role, archive::Archive, dispatcher::Kick, intake::Webhooks, store::Store};
 use aide::{
@@ -170,6 +171,20 @@ fn seen_besides() -> ApiRouter<Shared> {
             get_with(events::show, named("getEvent", "A webhook and what followed")),
         )
         .api_route(
+            "/v1/workflows",
+            get_with(
+                workflows::list,
+                named("listWorkflows", "Changes of repositories, newest first"),
+            ),
+        )
+        .api_route(
+            "/v1/workflows/{id}",
+            get_with(
+                workflows::show,
+                named("getWorkflow", "A change with everything that happened about it"),
+            ),
+        )
+        .api_route(
             "/v1/queues",
             get_with(queues::list, named("listQueues", "How much waits where")),
         )
@@ -243,7 +258,14 @@ fn changed() -> ApiRouter<Shared> {
         )
         .api_route(
             "/v1/cicd/projects/{id}",
-            delete_with(
+            put_with(
+                services::change_project,
+                named(
+                    "changeProject",
+                    "Change how many builds of a project there may be at a time",
+                ),
+            )
+            .delete_with(
                 services::remove_project,
                 named("removeProject", "Remove a project that has no services"),
             ),

@@ -133,6 +133,12 @@ const KEEP_AUDIT: Setting = Setting::new(
 )
 .env(&["RETENTION_AUDIT_DAYS"])
 .default("365");
+const KEEP_WORKFLOWS: Setting = Setting::new(
+    "retention.workflows_days",
+    "How long it is kept what belongs together as one change, since it was last heard of, in days; 0 for ever",
+)
+.env(&["RETENTION_WORKFLOWS_DAYS"])
+.default("7");
 const RECONCILE: Setting = Setting::new(
     "reconcile_seconds",
     "How often what should be is compared with what is, 1 to 300 s",
@@ -161,6 +167,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     KEEP_BODIES,
     KEEP_EVENTS,
     KEEP_AUDIT,
+    KEEP_WORKFLOWS,
     RECONCILE,
 ];
 
@@ -248,6 +255,7 @@ fn kept(values: &mut Values) -> Option<Kept> {
         bodies: days(values.get(&KEEP_BODIES))?,
         events: days(values.get(&KEEP_EVENTS))?,
         audit: days(values.get(&KEEP_AUDIT))?,
+        workflows: days(values.get(&KEEP_WORKFLOWS))?,
     };
     if let Some(mistake) = kept.mistake() {
         values.refuse(&KEEP_LOGS, mistake);

@@ -4,6 +4,7 @@ mod access;
 mod api;
 mod archive;
 mod config;
+mod correlation;
 mod deployment;
 mod dispatcher;
 mod intake;

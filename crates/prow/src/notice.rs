@@ -9,12 +9,15 @@ use uuid::Uuid;
 /// Namespace of notification ids: the same change is the same notification.
 const NOTICES: Uuid = Uuid::from_u128(0x6f72_6765_2d6e_5569_8c64_732d_7635_0001);
 
-/// What is told of a build that was just queued: it itself, and that it is.
+/// What others are told of a build that was just queued.
 pub(crate) fn queued(build: &Build, traceparent: Option<&str>) -> Result<Vec<Intent>, Error> {
     let notice = about(build, None, traceparent.map(ToOwned::to_owned));
-    let mut intents = vec![Intent::build(&build.message, &build.payload)];
-    intents.extend(notice.as_ref().map(Intent::notification).transpose()?);
-    Ok(intents)
+    Ok(notice
+        .as_ref()
+        .map(Intent::notification)
+        .transpose()?
+        .into_iter()
+        .collect())
 }
 
 /// The notification that a deployment has just become what it is, if others care.

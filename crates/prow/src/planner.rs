@@ -1,9 +1,10 @@
 //! Which webhook becomes which builds, and ends which. Pure: a webhook and services in, a plan out.
 
+use crate::correlation;
 use crate::service::{Concurrency, Forks, Occasion, Service, USUAL};
 use contract::{
-    Branch, BuildId, BuildQueueMessage, BuildType, CloneUrl, CommitHash, EventType, Metadata, ProjectName, Provider,
-    PullRequest, PullRequestData, Repository, SourceEvent, Strategy, WebhookData, WebhookDelivery,
+    Branch, BuildId, BuildQueueMessage, BuildType, CloneUrl, CommitHash, DeliveryId, EventType, Metadata, ProjectName,
+    Provider, PullRequest, PullRequestData, Repository, SourceEvent, Strategy, WebhookData, WebhookDelivery,
 };
 use serde::Deserialize;
 use uuid::Uuid;
@@ -14,6 +15,8 @@ pub(crate) struct Plan {
     /// The same in a sentence.
     pub(crate) result: String,
     pub(crate) builds: Vec<Planned>,
+    /// Builds of this commit are repeated.
+    pub(crate) again: Option<CommitHash>,
     /// Builds of every service about this end, for nothing can come of them.
     pub(crate) ends: Option<Ending>,
 }
@@ -89,6 +92,12 @@ pub(crate) fn plan(webhook: &WebhookDelivery, services: &[Service]) -> Plan {
     let Some(repository) = &webhook.repository else {
         return Plan::nothing("it belongs to no repository");
     };
+    if let Some(commit) = correlation::rerequested(webhook) {
+        return Plan {
+            again: Some(commit),
+            ..Plan::nothing("nothing was built of its commit before")
+        };
+    }
     let wanted = match &webhook.source {
         SourceEvent::Push {
             git_ref,
@@ -330,6 +339,11 @@ pub(crate) fn by_hand(
 /// The name of the `n`th repetition of a build.
 pub(crate) fn rerun_id(first: &BuildId, n: i64) -> BuildId {
     id_of(&[first.as_str(), "rerun", &n.to_string()])
+}
+
+/// The name of the repetition of a build that a delivery asks for.
+pub(crate) fn asked_again_id(first: &BuildId, delivery: &DeliveryId) -> BuildId {
+    id_of(&[first.as_str(), "rerequested", delivery.as_str()])
 }
 
 fn id_of(parts: &[&str]) -> BuildId {

@@ -82,6 +82,8 @@ impl Reconciler {
                 let yesterday = clock::now_ms() - millis(REPLIES);
                 self.store.forget_replies(yesterday).await.map_err(text)?;
                 self.look_after_sent().await?;
+                self.store.release_all().await.map_err(text)?;
+                self.kick.now();
                 self.look_after_builds().await?;
                 self.deployments.look_after().await
             };
@@ -121,21 +123,19 @@ impl Reconciler {
         let silent = self.every * SILENT_ROUNDS;
         let silent = self.store.silent_builds(clock::now_ms() - millis(silent), BATCH).await;
         for build in silent.map_err(text)? {
-            if build.held.is_some() {
-                // Nobody but a person has it; it is not in Redis, and must not get there.
+            if let Some(reason) = &build.ending {
+                // Redis may have forgotten that; queued again it would run.
+                if self.stop(&build, CancelOutcome::Superseded, reason.clone()).await? {
+                    self.store.looked_after(build.id).await.map_err(text)?;
+                    continue;
+                } // Else it has ended, and only its last event is missing.
+            } else if build.released_at.is_none() {
+                // It waits for a person, or for its turn; it is not in Redis, and must not get there.
                 if let Some(reason) = overdue(&build, self.deadlines, clock::now_ms()) {
                     self.stop(&build, CancelOutcome::TimedOut, reason).await?;
                 }
                 self.store.looked_after(build.id).await.map_err(text)?;
                 continue;
-            }
-            if let Some(by) = build.superseded_by {
-                // Redis may have forgotten that; queued again it would run.
-                let reason = format!("build {by} of a newer commit takes its place");
-                if self.stop(&build, CancelOutcome::Superseded, reason).await? {
-                    self.store.looked_after(build.id).await.map_err(text)?;
-                    continue;
-                } // Else it has ended, and only its last event is missing.
             }
             let id = build.message.id.as_str();
             let ended = self.builds.repair(id, &build.payload).await.map_err(text)?;
@@ -200,6 +200,9 @@ fn overdue(build: &Build, deadlines: Deadlines, now: i64) -> Option<String> {
         BuildStatus::Queued if build.held.is_some() => {
             (build.created_at, deadlines.waiting, "nobody approved it within")
         }
+        BuildStatus::Queued if build.released_at.is_none() => {
+            (build.created_at, deadlines.waiting, "it did not get its turn within")
+        }
         BuildStatus::Queued if build.attempt == 0 => (build.created_at, deadlines.waiting, "no worker took it within"),
         BuildStatus::Queued | BuildStatus::Building | BuildStatus::Retrying => {
             let asked = build.message.timeout_seconds;
@@ -244,7 +247,7 @@ mod tests {
         let (id, project, commit) = ("b".parse().unwrap(), "o/r".parse().unwrap(), "abcd".parse().unwrap());
         let message = BuildQueueMessage::new(id, project, BuildType::Dockerfile, url, commit, Strategy::Local);
         let mut build = Build::queued(message, String::new());
-        build.created_at = 0;
+        (build.created_at, build.released_at) = (0, Some(0));
         let minutes = |n: i64| n * 60_000;
         let mut check = |status, attempt, started, asked: Option<u32>, last_good: i64| {
             build.status = status;
@@ -266,6 +269,9 @@ mod tests {
         (build.status, build.attempt, build.held) = (BuildStatus::Queued, 0, Some("a fork".to_owned()));
         let why = overdue(&build, deadlines, minutes(60) + 1).unwrap();
         assert_eq!(why, "nobody approved it within 3600 s");
+        (build.held, build.released_at) = (None, None);
+        let why = overdue(&build, deadlines, minutes(60) + 1).unwrap();
+        assert_eq!(why, "it did not get its turn within 3600 s");
         build.status = BuildStatus::Ended(Terminal::Lost);
         assert_eq!(overdue(&build, deadlines, i64::MAX), None);
     }

@@ -19,6 +19,8 @@ pub(crate) struct Kept {
     /// That they came, and what followed.
     pub(crate) events: Option<u32>,
     pub(crate) audit: Option<u32>,
+    /// What belongs together as one change.
+    pub(crate) workflows: Option<u32>,
 }
 
 /// Forgets, now and then.
@@ -99,6 +101,9 @@ impl Retention {
         if let Some(before) = before(self.kept.audit) {
             forgotten += self.store.forget_changes(before).await?;
         }
+        if let Some(before) = before(self.kept.workflows) {
+            forgotten += self.store.forget_workflows(before).await?;
+        }
         Ok(forgotten)
     }
 }
@@ -128,6 +133,7 @@ mod tests {
             bodies,
             events,
             audit: None,
+            workflows: None,
         };
         assert_eq!(kept(Some(30), Some(30), Some(7), Some(90)).mistake(), None);
         assert_eq!(kept(Some(30), None, Some(7), None).mistake(), None);

@@ -10,7 +10,9 @@ mod plans;
 mod retention;
 mod services;
 mod tokens;
+mod turns;
 mod webhooks;
+mod workflows;
 
 use sqlx::AnyPool;
 
@@ -24,6 +26,7 @@ pub(crate) use plans::Approved;
 pub(crate) use services::Project;
 pub(crate) use tokens::Token;
 pub(crate) use webhooks::{Place, Told};
+pub(crate) use workflows::{Changes, Notice, Workflow};
 
 /// The database; cheap to clone. Both kinds understand the same SQL, but where it says otherwise.
 #[derive(Clone, Debug)]

@@ -35,3 +35,5 @@ mod reconciling;
 mod telemetry;
 #[cfg(test)]
 mod topologies;
+#[cfg(test)]
+mod workflows;

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use testkit::{Hook, eventually};
 
 /// A commit of nothing, told from others by one digit.
-fn commit(digit: char) -> String {
+pub(crate) fn commit(digit: char) -> String {
     digit.to_string().repeat(40)
 }
 
 /// Tells gateway of a push.
-async fn push(forge: &Forge, git_ref: &str, before: char, after: char, changed: &[&str]) -> u16 {
+pub(crate) async fn push(forge: &Forge, git_ref: &str, before: char, after: char, changed: &[&str]) -> u16 {
     let body = testkit::push_body("acme/shop", "https://github.com/acme/shop.git", git_ref, &commit(after));
     let mut body: Value = serde_json::from_str(&body).unwrap();
     body["before"] = commit(before).into();
@@ -21,11 +21,23 @@ async fn push(forge: &Forge, git_ref: &str, before: char, after: char, changed: 
 }
 
 async fn pull_request(forge: &Forge, action: &str, head: char, head_repository: &str) -> u16 {
+    pull_request_that(forge, action, head, head_repository, None).await
+}
+
+/// Tells gateway of a pull request, and of the commit that it became where it was merged.
+pub(crate) async fn pull_request_that(
+    forge: &Forge,
+    action: &str,
+    head: char,
+    head_repository: &str,
+    merged_as: Option<char>,
+) -> u16 {
     let repository = json!({"full_name": "acme/shop", "clone_url": "https://github.com/acme/shop.git",
         "default_branch": "main"});
     let body = json!({
         "action": action, "number": 7, "repository": repository, "sender": {"login": "octocat"},
-        "pull_request": {"number": 7, "title": "t", "state": "open", "draft": false,
+        "pull_request": {"number": 7, "title": "t", "state": if action == "closed" { "closed" } else { "open" }, "draft": false,
+            "merged": merged_as.is_some(), "merge_commit_sha": merged_as.map(commit),
             "head": {"ref": "feature", "sha": commit(head), "repo": {"full_name": head_repository}},
             "base": {"ref": "main", "sha": commit('b')}},
     });
@@ -34,7 +46,7 @@ async fn pull_request(forge: &Forge, action: &str, head: char, head_repository: 
 }
 
 /// Waits until the builds are these, newest first: service, first digit of the commit, status.
-async fn builds_are(forge: &Forge, expected: &[&str]) -> Vec<Value> {
+pub(crate) async fn builds_are(forge: &Forge, expected: &[&str]) -> Vec<Value> {
     eventually(&expected.join(", "), async || {
         let builds = forge.builds().await;
         let line = |build: &Value| {
@@ -114,6 +126,50 @@ async fn a_newer_push_takes_the_place_of_the_older_but_on_the_main_branch() {
         (builds[0]["status"] == "queued" && builds[1]["status"] == "queued").then_some(())
     })
     .await;
+    let builds = forge.builds().await;
+    let why = "waits for its turn: an older build of the same branch has not ended";
+    assert_eq!(builds[0]["reason"], why);
+    eventually("the older one has its turn", async || {
+        (forge.builds().await[1]["reason"] == "waits for a free worker").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_project_has_no_more_builds_at_a_time_than_it_may() {
+    let forge = Forge::start_with(0, &[]).await;
+    let (status, project) = forge
+        .post_json("/v1/cicd/projects", &json!({"name": "acme/shop", "max_builds": 1}))
+        .await;
+    assert_eq!((status, &project["max_builds"]), (201, &json!(1)), "{project}");
+    push(&forge, "refs/heads/x", '0', '1', &[]).await;
+    push(&forge, "refs/heads/y", '0', '2', &[]).await;
+    let builds = builds_are(&forge, &["default 2 queued", "default 1 queued"]).await;
+    let why = "waits for its turn: its project may have 1 builds at a time";
+    assert_eq!(builds[0]["reason"], why);
+    eventually("one is in Redis", async || (waiting(&forge) == "1").then_some(())).await;
+
+    let path = format!("/v1/cicd/builds/{}/cancel", builds[1]["id"]);
+    assert_eq!(forge.post(&path).await.0, 202);
+    let builds = builds_are(&forge, &["default 2 queued", "default 1 cancelled"]).await;
+    assert_eq!(builds[0]["reason"], "waits for a free worker");
+    // One that waits for its turn can be cancelled, and never runs.
+    push(&forge, "refs/heads/z", '0', '3', &[]).await;
+    let builds = builds_are(&forge, &["default 3 queued", "default 2 queued", "default 1 cancelled"]).await;
+    let path = format!("/v1/cicd/builds/{}/cancel", builds[0]["id"]);
+    assert_eq!(forge.post(&path).await.0, 202);
+    builds_are(
+        &forge,
+        &["default 3 cancelled", "default 2 queued", "default 1 cancelled"],
+    )
+    .await;
+    // What was cancelled while it waited stays on the list until a worker throws it away.
+    assert_eq!(waiting(&forge), "2", "the third has never been in Redis");
+
+    let path = format!("/v1/cicd/projects/{}", project["id"]);
+    assert_eq!(forge.put_json(&path, &json!({"max_builds": 0})).await.0, 422);
+    let (status, changed) = forge.put_json(&path, &json!({})).await;
+    assert_eq!((status, &changed["max_builds"]), (200, &Value::Null), "{changed}");
 }
 
 #[tokio::test]

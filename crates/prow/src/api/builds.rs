@@ -12,10 +12,10 @@ use crate::{
     store::{Approved, Build, Page},
 };
 use axum::{Json, extract::State};
-use bus::{Cancelled, clock};
+use bus::Cancelled;
 use contract::{
-    BuildId, BuildStatus, CancelOutcome, CancelRequest, CloneUrl, CommitHash, Failure, Message as _, ProjectName,
-    StageTime, Terminal, Timestamp,
+    BuildId, BuildStatus, CancelOutcome, CancelRequest, CloneUrl, CommitHash, Failure, ProjectName, StageTime,
+    Terminal, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,8 @@ pub(super) struct Shown {
     superseded_by: Option<i64>,
     /// Number of the build that it repeats.
     rerun_of: Option<i64>,
+    /// Number of the change that it is about.
+    workflow_id: Option<i64>,
     waits_for_approval: bool,
     failure: Option<Failure>,
     correlation_id: Option<String>,
@@ -186,15 +188,7 @@ pub(super) async fn retry(
     let first = ended.rerun_of.unwrap_or(ended.id);
     let origin = store.build_by_number(first).await?.ok_or(Problem::NotFound)?;
     let n = store.reruns(first).await? + 1;
-    let mut message = ended.message.clone();
-    message.id = planner::rerun_id(&origin.message.id, n);
-    message.created_at = Some(clock::now());
-    message.metadata_mut().triggered_by = Some("api".to_owned());
-    let payload = message
-        .to_json()
-        .map_err(|error| Problem::BadRequest(error.to_string()))?;
-    let mut build = Build::queued(message, payload);
-    (build.service, build.about, build.rerun_of) = (ended.service, ended.about, Some(first));
+    let build = ended.again(planner::rerun_id(&origin.message.id, n), "api")?;
     let intents = notice::queued(&build, None)?;
     let again = store.add_build(build, &intents).await?;
     shared.0.kick.now();
@@ -215,7 +209,7 @@ pub(super) async fn approve(
 ) -> Result<Accepted<Allowed>, Problem> {
     let build = find(&shared, &caller, &id).await?;
     let mut approved = Build::queued(build.message.clone(), build.payload.clone());
-    approved.id = build.id;
+    (approved.id, approved.project_id) = (build.id, build.project_id);
     let intents = notice::queued(&approved, None)?;
     match shared.0.store.approve(&approved, &intents).await? {
         Approved::Queued => {
@@ -248,7 +242,7 @@ pub(super) async fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<B
 // === impl Shown ===
 
 impl Shown {
-    fn of(shared: &Shared, build: Build) -> Self {
+    pub(super) fn of(shared: &Shared, build: Build) -> Self {
         let log_path = (build.log_bytes > 0).then(|| shared.0.archive.shown(&build));
         let correlation_id = build.message.correlation_id().map(ToOwned::to_owned);
         let message = build.message;
@@ -283,6 +277,7 @@ impl Shown {
                 .superseded_by
                 .filter(|_| build.status == BuildStatus::Ended(Terminal::Superseded)),
             rerun_of: build.rerun_of,
+            workflow_id: build.workflow_id,
             waits_for_approval: build.held.is_some() && build.status.terminal().is_none(),
             failure: build.failure,
             correlation_id,

@@ -35,6 +35,8 @@ pub(super) struct Event {
     result: String,
     /// Names of the builds that it led to.
     builds: Vec<String>,
+    /// Number of the change that it is about.
+    workflow_id: Option<i64>,
 }
 
 /// What followed this time.
@@ -55,17 +57,11 @@ pub(super) async fn list(
     Query(paging): Query<Paging>,
 ) -> Result<Listed<Event>, Problem> {
     let before = paging.cursor.as_deref().map(place).transpose()?;
-    let store = &shared.0.store;
-    let told = match (&caller.projects, wanted.repository.as_deref()) {
-        (None, repository) => store.told(before.as_ref(), repository, paging.limit()).await?,
-        (Some(_), Some(repository)) if sees(&shared, &caller, Some(repository)).await? => {
-            store.told(before.as_ref(), Some(repository), paging.limit()).await?
-        }
-        (Some(_), Some(_)) => Vec::new(),
-        (Some(_), None) => {
-            let text = "repository: is required with a token that is for some projects only";
-            return Err(Problem::Unprocessable(text.to_owned()));
-        }
+    let (store, repository) = (&shared.0.store, wanted.repository.as_deref());
+    let told = if may_list(&shared, &caller, repository).await? {
+        store.told(before.as_ref(), repository, paging.limit()).await?
+    } else {
+        Vec::new()
     };
     let next = paging.next(&told, |last| cursor(&last.place()));
     Ok(Listed {
@@ -110,8 +106,17 @@ pub(super) async fn replay(
     }))
 }
 
+/// Whether they see what belongs to a repository, or to any where none is named.
+pub(super) async fn may_list(shared: &Shared, caller: &Caller, repository: Option<&str>) -> Result<bool, Problem> {
+    if caller.projects.is_some() && repository.is_none() {
+        let text = "repository: is required with a token that is for some projects only";
+        return Err(Problem::Unprocessable(text.to_owned()));
+    }
+    sees(shared, caller, repository).await
+}
+
 /// Whether a repository is a project of theirs.
-async fn sees(shared: &Shared, caller: &Caller, repository: Option<&str>) -> Result<bool, Problem> {
+pub(super) async fn sees(shared: &Shared, caller: &Caller, repository: Option<&str>) -> Result<bool, Problem> {
     if caller.projects.is_none() {
         return Ok(true);
     }
@@ -145,6 +150,7 @@ impl From<Told> for Event {
             received_at: Timestamp::from_millis(told.received_at),
             result: told.result,
             builds: told.builds,
+            workflow_id: told.workflow_id,
         }
     }
 }

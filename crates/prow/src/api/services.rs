@@ -23,6 +23,18 @@ use serde::{Deserialize, Serialize};
 pub(super) struct NewProject {
     /// The repository's full name.
     name: ProjectName,
+    /// Most builds of it at a time; as many as there are workers without it.
+    #[schemars(range(min = 1, max = 10_000))]
+    max_builds: Option<u32>,
+}
+
+/// What becomes of a project.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangedProject {
+    /// Most builds of it at a time; as many as there are workers without it.
+    #[schemars(range(min = 1, max = 10_000))]
+    max_builds: Option<u32>,
 }
 
 /// A service to be added.
@@ -68,6 +80,8 @@ pub(super) struct OfProject {
 pub(super) struct ShownProject {
     id: i64,
     name: String,
+    /// Most builds of it at a time.
+    max_builds: Option<i64>,
     created_at: Timestamp,
 }
 
@@ -105,10 +119,23 @@ pub(super) async fn projects(State(shared): State<Shared>, caller: Caller) -> Re
 /// Adds a project.
 pub(super) async fn add_project(
     State(shared): State<Shared>,
-    Body(NewProject { name }): Body<NewProject>,
+    Body(NewProject { name, max_builds }): Body<NewProject>,
 ) -> Result<Created<ShownProject>, Problem> {
-    let added = shared.0.store.add_project(name.as_str()).await?;
+    is_possible(max_builds)?;
+    let added = shared.0.store.add_project(name.as_str(), max_builds).await?;
     Ok(Created(added.into()))
+}
+
+/// Changes how many builds of a project there may be at a time.
+pub(super) async fn change_project(
+    State(shared): State<Shared>,
+    Path(ById { id }): Path<ById>,
+    Body(ChangedProject { max_builds }): Body<ChangedProject>,
+) -> Result<Json<ShownProject>, Problem> {
+    is_possible(max_builds)?;
+    let changed = shared.0.store.change_project(id, max_builds).await?;
+    shared.0.kick.now();
+    Ok(Json(changed.ok_or(Problem::NotFound)?.into()))
 }
 
 /// A project.
@@ -311,6 +338,13 @@ pub(super) async fn find(shared: &Shared, caller: &Caller, id: i64) -> Result<Se
         .ok_or(Problem::NotFound)
 }
 
+fn is_possible(max_builds: Option<u32>) -> Result<(), Problem> {
+    match max_builds {
+        Some(0 | 10_001..) => Err(Problem::Unprocessable("max_builds: expected 1 to 10000".to_owned())),
+        Some(_) | None => Ok(()),
+    }
+}
+
 fn is_sound(recipe: &Recipe) -> Result<(), Problem> {
     recipe.mistake().map_or(Ok(()), |mistake| {
         Err(Problem::Unprocessable(format!("recipe.{mistake}")))
@@ -324,6 +358,7 @@ impl From<Project> for ShownProject {
         Self {
             id: project.id,
             name: project.name,
+            max_builds: project.max_builds,
             created_at: Timestamp::from_millis(project.created_at),
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     dispatcher::Kick,
     metrics::Metrics,
     notice,
-    planner::{self, Planned},
+    planner::{self, Plan, Planned},
     service::{Concurrency, Service},
     store::{Build, Error, Intent, Store},
 };
@@ -64,6 +64,9 @@ impl Webhooks {
     pub(crate) async fn replay(&self, webhook: &WebhookDelivery) -> Result<(String, Vec<Build>), Error> {
         let mut plan = planner::plan(webhook, &self.services(webhook).await?);
         let mut added = Vec::new();
+        for (build, _, intents) in self.again(webhook, &mut plan, None).await? {
+            added.extend(self.store.add_build(build, &intents).await?);
+        }
         for mut planned in plan.builds {
             planned.concurrency = Concurrency::Queue;
             match self.prepare(planned, None)? {
@@ -81,7 +84,7 @@ impl Webhooks {
         let traceparent = trace::carry(&Span::current(), incoming);
         let said = webhook.to_json().map_err(|error| Error::Corrupt(error.to_string()))?;
         let mut plan = planner::plan(webhook, &self.services(webhook).await?);
-        let mut builds = Vec::new();
+        let mut builds = self.again(webhook, &mut plan, traceparent.as_deref()).await?;
         for planned in plan.builds {
             match self.prepare(planned, traceparent.as_deref())? {
                 Ok(build) => builds.push(build),
@@ -109,6 +112,42 @@ impl Webhooks {
             tracing::info!(build.id = %build.message.id, project = %build.message.project_name, service = build.service, held = build.held, "queued a build");
         }
         Ok(())
+    }
+
+    /// The builds that are repeated, because somebody asks for the checks of their commit again.
+    async fn again(
+        &self,
+        webhook: &WebhookDelivery,
+        plan: &mut Plan,
+        traceparent: Option<&str>,
+    ) -> Result<Vec<Prepared>, Error> {
+        let (Some(commit), Some(repository)) = (&plan.again, &webhook.repository) else {
+            return Ok(Vec::new());
+        };
+        let known = self
+            .store
+            .builds_of_commit(repository.full_name.as_str(), commit)
+            .await?;
+        let mut told = Vec::new();
+        let mut builds = Vec::new();
+        for build in known {
+            let service = &build.service;
+            if build.held.is_some() {
+                told.push(format!("{service}: nobody has approved build {}", build.id));
+            } else if build.status.terminal().is_none() {
+                told.push(format!("{service}: build {} has not ended yet", build.id));
+            } else {
+                told.push(format!("{service}: build {} is repeated", build.id));
+                let id = planner::asked_again_id(&build.message.id, &webhook.id);
+                let again = build.again(id, "webhook")?;
+                let intents = notice::queued(&again, traceparent)?;
+                builds.push((again, Concurrency::Queue, intents));
+            }
+        }
+        if !told.is_empty() {
+            plan.result = told.join("; ");
+        }
+        Ok(builds)
     }
 
     /// The services of the webhook's repository; where nobody has configured any, the usual one.

@@ -1,10 +1,10 @@
 //! Builds: one row each, changed only by folding events.
 
-use super::{Deployment, Error, Intent, Store, deployments, outbox, services, text};
+use super::{Deployment, Error, Intent, Store, deployments, outbox, services, text, turns};
 use crate::service::USUAL;
 use bus::clock;
-use contract::{BuildQueueMessage, BuildStatus, Failure, Message, StageTime};
-use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
+use contract::{BuildId, BuildQueueMessage, BuildStatus, CommitHash, Failure, Message, StageTime};
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Row as _, any::AnyRow};
 use std::fmt::Write as _;
 
 /// A build as prow knows it.
@@ -19,8 +19,16 @@ pub(crate) struct Build {
     pub(crate) about: Option<String>,
     /// Why it waits for somebody's approval, if it does.
     pub(crate) held: Option<String>,
+    /// Why it is to end, once that is decided.
+    pub(crate) ending: Option<String>,
     /// Number of the build that took its place.
     pub(crate) superseded_by: Option<i64>,
+    /// When it was given to forgery; until then it waits for its turn, or for approval.
+    pub(crate) released_at: Option<i64>,
+    /// Whether older builds about the same go first.
+    pub(crate) in_turn: bool,
+    /// Number of the change that it is about.
+    pub(crate) workflow_id: Option<i64>,
     /// Number of the build that it repeats, the first of them.
     pub(crate) rerun_of: Option<i64>,
     pub(crate) message: BuildQueueMessage,
@@ -80,7 +88,11 @@ impl Build {
             service: USUAL.to_owned(),
             about: None,
             held: None,
+            ending: None,
             superseded_by: None,
+            released_at: None,
+            in_turn: false,
+            workflow_id: None,
             rerun_of: None,
             image_tag: format!(
                 "{}:{}",
@@ -108,6 +120,32 @@ impl Build {
         }
     }
 
+    /// The same once more, under a name of its own.
+    pub(crate) fn again(&self, id: BuildId, triggered_by: &str) -> Result<Self, Error> {
+        let mut message = self.message.clone();
+        message.id = id;
+        message.created_at = Some(clock::now());
+        message.metadata_mut().triggered_by = Some(triggered_by.to_owned());
+        let payload = message.to_json().map_err(|error| Error::Corrupt(error.to_string()))?;
+        Ok(Self {
+            service: self.service.clone(),
+            about: self.about.clone(),
+            workflow_id: self.workflow_id,
+            rerun_of: Some(self.rerun_of.unwrap_or(self.id)),
+            ..Self::queued(message, payload)
+        })
+    }
+
+    /// A message as it was stored.
+    pub(super) fn read(payload: &str) -> Result<BuildQueueMessage, Error> {
+        BuildQueueMessage::from_bytes(payload.as_bytes()).map_err(|error| Error::Corrupt(error.to_string()))
+    }
+
+    /// Whether others may have their turn now: it has ended, or a worker has begun it.
+    fn frees_a_turn(&self) -> bool {
+        self.status.terminal().is_some() || self.status == BuildStatus::Building && self.stage.is_none()
+    }
+
     fn from_row(row: &AnyRow) -> Result<Self, Error> {
         let corrupt = |error: &dyn std::fmt::Display| Error::Corrupt(error.to_string());
         let payload: String = row.get("message");
@@ -119,9 +157,13 @@ impl Build {
             service: row.get("service"),
             about: row.get("about"),
             held: row.get("held"),
+            ending: row.get("ending"),
             superseded_by: row.get("superseded_by"),
+            released_at: row.get("released_at"),
+            in_turn: row.get::<i64, _>("in_turn") != 0,
+            workflow_id: row.get("workflow_id"),
             rerun_of: row.get("rerun_of"),
-            message: BuildQueueMessage::from_bytes(payload.as_bytes()).map_err(|e| corrupt(&e))?,
+            message: Self::read(&payload)?,
             status: row
                 .get::<&str, _>("status")
                 .parse()
@@ -155,6 +197,8 @@ impl Store {
     /// Adds a build that somebody else queued; nothing changes when it is known.
     pub(crate) async fn adopt(&self, build: Build, intents: &[Intent]) -> Result<(), Error> {
         let mut transaction = self.writer.begin().await?;
+        let released_at = Some(build.created_at);
+        let build = Build { released_at, ..build };
         insert(&mut transaction, build, intents).await?;
         Ok(transaction.commit().await?)
     }
@@ -172,6 +216,9 @@ impl Store {
         deployment: Option<(Deployment, Vec<Intent>)>,
     ) -> Result<bool, Error> {
         let mut transaction = self.writer.begin().await?;
+        if build.frees_a_turn() {
+            turns::lock(&mut transaction, build.project_id).await?;
+        }
         if let Some((deployment, _)) = &deployment {
             // Before the build, as whoever plans has it: else two may wait for each other.
             deployments::lock_service(&mut transaction, deployment.service_id).await?;
@@ -209,6 +256,9 @@ impl Store {
             outbox::add_all(&mut transaction, intents).await?;
             if let Some((deployment, told)) = deployment {
                 deployments::insert_after(&mut transaction, deployment, &told).await?;
+            }
+            if build.frees_a_turn() {
+                turns::release(&mut transaction, build.project_id).await?;
             }
         }
         transaction.commit().await?;
@@ -285,6 +335,20 @@ impl Store {
         rows.iter().map(Build::from_row).collect()
     }
 
+    /// Of each service of a project the newest build of a commit.
+    pub(crate) async fn builds_of_commit(&self, project: &str, commit: &CommitHash) -> Result<Vec<Build>, Error> {
+        let rows = sqlx::query(select!(
+            "JOIN projects p ON p.id = b.project_id WHERE p.name = $1 AND b.id IN (
+                 SELECT max(o.id) FROM builds o WHERE o.project_id = p.id AND o.commit_hash = $2 GROUP BY o.service_id)
+             ORDER BY b.service_id"
+        ))
+        .bind(project)
+        .bind(commit.as_str())
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(Build::from_row).collect()
+    }
+
     /// Builds that have not ended, were not heard of since, and are not about to be queued.
     pub(crate) async fn silent_builds(&self, since: i64, limit: u32) -> Result<Vec<Build>, Error> {
         let rows = sqlx::query(select!(
@@ -310,7 +374,14 @@ impl Store {
     }
 }
 
-/// Adds a build with its intents; `None` when it is known.
+/// Builds about a change, newest first.
+pub(super) async fn of_workflow(pool: &AnyPool, workflow: i64, limit: i64) -> Result<Vec<Build>, Error> {
+    let query = select!("WHERE b.workflow_id = $1 ORDER BY b.id DESC LIMIT $2");
+    let rows = sqlx::query(query).bind(workflow).bind(limit).fetch_all(pool).await?;
+    rows.iter().map(Build::from_row).collect()
+}
+
+/// Adds a build, and what others are told of it; `None` when it is known.
 pub(super) async fn insert(
     connection: &mut AnyConnection,
     build: Build,
@@ -321,8 +392,8 @@ pub(super) async fn insert(
     let service_id = services::find_or_add(connection, project_id, &build.service).await?;
     let id: Option<i64> = sqlx::query_scalar(
         "INSERT INTO builds (uid, project_id, service_id, message, status, reason, image_tag, correlation_id,
-             attempt, sequence, created_at, started_at, updated_at, about, held, rerun_of)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $11, $13, $14, $15)
+             attempt, sequence, created_at, started_at, updated_at, about, held, rerun_of, released_at, in_turn, lane, workflow_id, commit_hash)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $11, $13, $14, $15, $16, $17, $18, $19, $20)
          ON CONFLICT (uid) DO NOTHING RETURNING id",
     )
     .bind(build.message.id.as_str())
@@ -340,6 +411,11 @@ pub(super) async fn insert(
     .bind(&build.about)
     .bind(&build.held)
     .bind(build.rerun_of)
+    .bind(build.released_at)
+    .bind(i64::from(build.in_turn))
+    .bind(turns::lane(build.message.priority))
+    .bind(build.workflow_id)
+    .bind(build.message.commit_hash.as_str())
     .fetch_optional(&mut *connection)
     .await?;
     let Some(id) = id else { return Ok(None) };

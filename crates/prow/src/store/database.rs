@@ -162,6 +162,8 @@ impl Kind {
             step(5, "access", include_str!("../../migrations/5-access.sql")),
             step(6, "deployments", include_str!("../../migrations/6-deployments.sql")),
             step(7, "retention", include_str!("../../migrations/7-retention.sql")),
+            step(8, "turns", include_str!("../../migrations/8-turns.sql")),
+            step(9, "workflows", include_str!("../../migrations/9-workflows.sql")),
         ]
     }
 

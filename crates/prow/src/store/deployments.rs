@@ -3,7 +3,7 @@
 use super::{Error, Intent, Store, outbox, text};
 use bus::clock;
 use contract::{DeploymentQueueMessage, Failure, Message as _};
-use sqlx::{AnyConnection, Row as _, any::AnyRow};
+use sqlx::{AnyConnection, AnyPool, Row as _, any::AnyRow};
 
 /// A deployment as prow knows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -314,6 +314,14 @@ impl Store {
             .await?;
         Ok(())
     }
+}
+
+/// Deployments of builds about a change, newest first.
+pub(super) async fn of_workflow(pool: &AnyPool, workflow: i64, limit: i64) -> Result<Vec<Deployment>, Error> {
+    let query = "SELECT d.* FROM deployments d JOIN builds b ON b.id = d.build_id WHERE b.workflow_id = $1
+         ORDER BY d.id DESC LIMIT $2";
+    let rows = sqlx::query(query).bind(workflow).bind(limit).fetch_all(pool).await?;
+    rows.iter().map(Deployment::from_row).collect()
 }
 
 /// Adds a deployment within a transaction.

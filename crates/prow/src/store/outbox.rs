@@ -25,6 +25,8 @@ pub(crate) struct Intent {
     pub(crate) message_id: String,
     pub(crate) priority: Priority,
     pub(crate) payload: String,
+    /// Of a notification what it tells, and the uid of what it is about.
+    tells: Option<(String, String)>,
 }
 
 /// Intents that one prow has in hand.
@@ -57,6 +59,7 @@ impl Intent {
             message_id: message.id.to_string(),
             priority,
             payload: payload.to_owned(),
+            tells: None,
         }
     }
 
@@ -67,6 +70,7 @@ impl Intent {
             message_id: message.id.to_string(),
             priority: Priority::Normal,
             payload: payload.to_owned(),
+            tells: None,
         }
     }
 
@@ -80,6 +84,7 @@ impl Intent {
             message_id,
             priority: Priority::Normal,
             payload: serde_json::to_string(&request).map_err(|error| Error::Corrupt(error.to_string()))?,
+            tells: None,
         })
     }
 
@@ -94,6 +99,7 @@ impl Intent {
             message_id,
             priority: Priority::Normal,
             payload,
+            tells: Some((notification.event_type.clone(), notification.resource.uid.clone())),
         })
     }
 }
@@ -159,6 +165,7 @@ impl Store {
                 message_id: row.get("message_id"),
                 priority,
                 payload: row.get("payload"),
+                tells: None,
             }
         };
         Ok(Batch {
@@ -209,7 +216,16 @@ pub(super) async fn add(connection: &mut AnyConnection, intent: &Intent) -> Resu
         .bind(intent.priority.as_str())
         .bind(&intent.payload)
         .bind(clock::now_ms())
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
+    if let Some((what, about)) = &intent.tells {
+        sqlx::query("INSERT INTO notices (event_id, what, about, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
+            .bind(&intent.message_id)
+            .bind(what)
+            .bind(about)
+            .bind(clock::now_ms())
+            .execute(connection)
+            .await?;
+    }
     Ok(())
 }

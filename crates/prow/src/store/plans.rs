@@ -1,7 +1,7 @@
 //! What follows from a webhook, or from what somebody asked for: all of it or nothing.
 
-use super::{Build, Error, Intent, Route, Store, builds, outbox, text};
-use crate::{planner::Ending, service::Concurrency};
+use super::{Build, Error, Intent, Store, builds, outbox, text, turns, workflows};
+use crate::{correlation, planner::Ending, service::Concurrency};
 use bus::clock;
 use contract::{BuildId, WebhookDelivery};
 use sqlx::{AnyConnection, Row as _};
@@ -17,7 +17,7 @@ pub(crate) enum Approved {
 
 /// Builds that a newer one makes pointless: not ended yet, and not superseded yet.
 const OLDER: &str = "SELECT id, uid FROM builds WHERE service_id = $1 AND about = $2 AND id < $3
-    AND finished_at IS NULL AND superseded_by IS NULL AND ($4 OR status = 'queued' AND attempt = 0)";
+    AND finished_at IS NULL AND ending IS NULL AND ($4 OR status = 'queued' AND attempt = 0)";
 
 // === impl Store ===
 
@@ -34,9 +34,16 @@ impl Store {
     ) -> Result<Vec<Build>, Error> {
         let mut transaction = self.writer.begin().await?;
         let uids: Vec<&str> = builds.iter().map(|(build, ..)| build.message.id.as_str()).collect();
+        let workflow_id = match (&webhook.repository, correlation::of(webhook)) {
+            (Some(repository), Some(change)) => {
+                workflows::join(&mut transaction, repository.full_name.as_str(), &change).await?
+            }
+            _ => None,
+        };
         sqlx::query(
-            "INSERT INTO webhooks (delivery, provider, event, action, repository, received_at, result, build_uid, message)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+            "INSERT INTO webhooks (delivery, provider, event, action, repository, received_at, result, build_uid, message,
+                 workflow_id, sender)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
         )
         .bind(webhook.id.as_str())
         .bind(webhook.provider.as_str())
@@ -47,14 +54,20 @@ impl Store {
         .bind(text(result))
         .bind((!uids.is_empty()).then(|| uids.join(",")))
         .bind(message)
+        .bind(workflow_id)
+        .bind(webhook.sender.as_deref().map(text))
         .execute(&mut *transaction)
         .await?;
         let mut added = Vec::new();
         for (build, concurrency, intents) in builds {
+            let build = Build { workflow_id, ..build };
             added.extend(add(&mut transaction, build, concurrency, &intents).await?);
         }
         if let (Some(ending), Some(repository)) = (ends, &webhook.repository) {
             end_all(&mut transaction, repository.full_name.as_str(), ending).await?;
+        }
+        if let Some(build) = added.first() {
+            turns::release(&mut transaction, build.project_id).await?;
         }
         transaction.commit().await?;
         Ok(added)
@@ -77,7 +90,16 @@ impl Store {
     /// Adds a build that nobody pushed for.
     pub(crate) async fn add_build(&self, build: Build, intents: &[Intent]) -> Result<Option<Build>, Error> {
         let mut transaction = self.writer.begin().await?;
+        let (project, commit) = (&build.message.project_name, &build.message.commit_hash);
+        let workflow_id = match build.workflow_id {
+            Some(known) => Some(known),
+            None => workflows::of_commit(&mut transaction, project.as_str(), commit.as_str()).await?,
+        };
+        let build = Build { workflow_id, ..build };
         let added = builds::insert(&mut transaction, build, intents).await?;
+        if let Some(build) = &added {
+            turns::release(&mut transaction, build.project_id).await?;
+        }
         transaction.commit().await?;
         Ok(added)
     }
@@ -91,9 +113,10 @@ impl Store {
     /// Lets a build go on that waited for approval.
     pub(crate) async fn approve(&self, build: &Build, intents: &[Intent]) -> Result<Approved, Error> {
         let mut transaction = self.writer.begin().await?;
+        turns::lock(&mut transaction, build.project_id).await?;
         let changed = sqlx::query(
             "UPDATE builds SET held = NULL, reason = $2, updated_at = $3, version = version + 1
-             WHERE id = $1 AND held IS NOT NULL AND finished_at IS NULL AND superseded_by IS NULL",
+             WHERE id = $1 AND held IS NOT NULL AND finished_at IS NULL AND ending IS NULL",
         )
         .bind(build.id)
         .bind(&build.reason)
@@ -103,6 +126,7 @@ impl Store {
         .rows_affected();
         if changed == 1 {
             outbox::add_all(&mut transaction, intents).await?;
+            turns::release(&mut transaction, build.project_id).await?;
         }
         transaction.commit().await?;
         Ok(if changed == 1 {
@@ -121,18 +145,12 @@ async fn add(
     concurrency: Concurrency,
     intents: &[Intent],
 ) -> Result<Option<Build>, Error> {
-    let Some(build) = builds::insert(connection, build, &[]).await? else {
+    let in_turn = concurrency != Concurrency::Supersede;
+    let Some(build) = builds::insert(connection, Build { in_turn, ..build }, intents).await? else {
         return Ok(None);
     };
     let before = builds::newest_about(connection, &build).await?;
     let newer = before.filter(|before| concurrency != Concurrency::Queue && came_late(&build, before));
-    // What came late is told of, and never queued.
-    for intent in intents
-        .iter()
-        .filter(|intent| newer.is_none() || intent.route != Route::Builds)
-    {
-        outbox::add(connection, intent).await?;
-    }
     if let Some(newer) = newer {
         stop(connection, build.id, &build.message.id, &newer).await?;
     } else if concurrency != Concurrency::Queue {
@@ -174,7 +192,7 @@ async fn older(connection: &mut AnyConnection, build: &Build, running: bool) -> 
 async fn end_all(connection: &mut AnyConnection, project: &str, ending: &Ending) -> Result<(), Error> {
     let uids: Vec<String> = sqlx::query_scalar(
         "SELECT uid FROM builds WHERE project_id = (SELECT id FROM projects WHERE name = $1) AND about = $2
-             AND finished_at IS NULL",
+             AND finished_at IS NULL AND ending IS NULL",
     )
     .bind(project)
     .bind(&ending.about)
@@ -184,7 +202,7 @@ async fn end_all(connection: &mut AnyConnection, project: &str, ending: &Ending)
         let id = uid
             .parse()
             .map_err(|error: contract::InvalidBuildId| Error::Corrupt(error.to_string()))?;
-        outbox::add(connection, &Intent::end(id, &ending.reason)?).await?;
+        end(connection, id, &ending.reason).await?;
     }
     Ok(())
 }
@@ -198,5 +216,15 @@ async fn stop(connection: &mut AnyConnection, id: i64, uid: &BuildId, by: &Build
         .bind(by.id)
         .execute(&mut *connection)
         .await?;
-    outbox::add(connection, &Intent::end(uid.clone(), &reason)?).await
+    end(connection, uid.clone(), &reason).await
+}
+
+/// Has a build stopped. That is on its row, too: Redis may forget that it was told.
+async fn end(connection: &mut AnyConnection, uid: BuildId, reason: &str) -> Result<(), Error> {
+    sqlx::query("UPDATE builds SET ending = $2 WHERE uid = $1")
+        .bind(uid.as_str())
+        .bind(reason)
+        .execute(&mut *connection)
+        .await?;
+    outbox::add(connection, &Intent::end(uid, reason)?).await
 }

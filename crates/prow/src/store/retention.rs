@@ -73,6 +73,24 @@ impl Store {
         self.forget(query, before).await
     }
 
+    /// Forgets changes of repositories of which nothing was heard since then, and what others were told; how many. What
+    /// happened about them is kept for as long as it would be alone.
+    pub(crate) async fn forget_workflows(&self, before: i64) -> Result<u64, Error> {
+        let mut forgotten = 0;
+        for query in [
+            "DELETE FROM workflow_commits WHERE workflow_id IN (
+                 SELECT id FROM workflows WHERE updated_at < $1 ORDER BY updated_at LIMIT $2)",
+            "DELETE FROM workflows WHERE id IN (
+                 SELECT w.id FROM workflows w WHERE w.updated_at < $1
+                     AND NOT EXISTS (SELECT 1 FROM workflow_commits c WHERE c.workflow_id = w.id)
+                 ORDER BY w.updated_at LIMIT $2)",
+            "DELETE FROM notices WHERE event_id IN (SELECT event_id FROM notices WHERE at < $1 ORDER BY at LIMIT $2)",
+        ] {
+            forgotten += self.forget(query, before).await?;
+        }
+        Ok(forgotten)
+    }
+
     /// Carries out a statement that forgets a part of what is from before then; how many rows that was.
     async fn forget(&self, query: &'static str, before: i64) -> Result<u64, Error> {
         let forgotten = sqlx::query(query)

@@ -1,6 +1,6 @@
 //! Projects, and what is built of them.
 
-use super::{Error, Store};
+use super::{Error, Store, turns};
 use crate::service::{Recipe, Service};
 use bus::clock;
 use sqlx::{
@@ -13,6 +13,8 @@ use sqlx::{
 pub(crate) struct Project {
     pub(crate) id: i64,
     pub(crate) name: String,
+    /// Most builds of it at a time.
+    pub(crate) max_builds: Option<i64>,
     pub(crate) created_at: i64,
 }
 
@@ -23,6 +25,7 @@ impl Project {
         Self {
             id: row.get("id"),
             name: row.get("name"),
+            max_builds: row.get("max_builds"),
             created_at: row.get("created_at"),
         }
     }
@@ -76,14 +79,28 @@ impl Store {
     ///
     /// # Errors
     /// `Taken` when there is one of this name.
-    pub(crate) async fn add_project(&self, name: &str) -> Result<Project, Error> {
+    pub(crate) async fn add_project(&self, name: &str, max_builds: Option<u32>) -> Result<Project, Error> {
         let row =
-            sqlx::query("INSERT INTO projects (name, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING *")
+            sqlx::query("INSERT INTO projects (name, max_builds, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING *")
                 .bind(name)
+                .bind(max_builds.map(i64::from))
                 .bind(clock::now_ms())
                 .fetch_optional(&self.writer)
                 .await?;
         row.as_ref().map(Project::from_row).ok_or(Error::Taken)
+    }
+
+    /// Changes how many builds of a project there may be at a time; builds that wait may have their turn.
+    pub(crate) async fn change_project(&self, id: i64, max_builds: Option<u32>) -> Result<Option<Project>, Error> {
+        let mut transaction = self.writer.begin().await?;
+        let row = sqlx::query("UPDATE projects SET max_builds = $2 WHERE id = $1 RETURNING *")
+            .bind(id)
+            .bind(max_builds.map(i64::from))
+            .fetch_optional(&mut *transaction)
+            .await?;
+        turns::release(&mut transaction, id).await?;
+        transaction.commit().await?;
+        Ok(row.as_ref().map(Project::from_row))
     }
 
     /// The services of a project, by its name.

@@ -51,6 +51,8 @@ on_both! {
     a_deployment_follows_from_its_build_once
     what_is_old_is_forgotten_and_what_others_need_is_not
     a_webhook_is_kept_with_what_it_said_and_what_followed_again
+    builds_wait_for_their_turn
+    a_build_that_is_to_end_never_has_its_turn
 }
 
 impl Lab {
@@ -83,10 +85,7 @@ impl Lab {
     async fn queue(&self, delivery: &str) -> Option<Build> {
         let build = build();
         let notice = notice::about(&build, None, None).unwrap();
-        let intents = vec![
-            Intent::build(&build.message, &build.payload),
-            Intent::notification(&notice).unwrap(),
-        ];
+        let intents = vec![Intent::notification(&notice).unwrap()];
         self.store
             .record(
                 &webhook(delivery),
@@ -290,8 +289,8 @@ async fn an_approval_a_repetition_and_an_ending_are_found_again(lab: Lab) {
 }
 
 async fn projects_and_services_have_one_name_each(lab: Lab) {
-    let project = lab.store.add_project("o/r").await.unwrap();
-    assert!(matches!(lab.store.add_project("o/r").await, Err(Error::Taken)));
+    let project = lab.store.add_project("o/r", None).await.unwrap();
+    assert!(matches!(lab.store.add_project("o/r", None).await, Err(Error::Taken)));
     let recipe = crate::service::Recipe::default();
     let service = lab.store.add_service(project.id, "api", &recipe).await.unwrap();
     let taken = lab.store.add_service(project.id, "api", &recipe).await;
@@ -627,4 +626,140 @@ async fn a_webhook_is_kept_with_what_it_said_and_what_followed_again(lab: Lab) {
 fn deploy_message(id: &str) -> contract::DeploymentQueueMessage {
     let (id, project, service) = (id.parse().unwrap(), "o/r".parse().unwrap(), "default".parse().unwrap());
     contract::DeploymentQueueMessage::new(id, project, service, "i".parse().unwrap())
+}
+
+/// Adds a build about something; its row.
+async fn pushed(lab: &Lab, id: &str, about: &str, concurrency: Concurrency) -> Build {
+    let mut build = build();
+    build.message.id = id.parse().unwrap();
+    (build.payload, build.about) = (build.message.to_json().unwrap(), Some(about.to_owned()));
+    let builds = vec![(build, concurrency, Vec::new())];
+    let delivery = format!("delivery-{id}");
+    lab.store
+        .record(&webhook(&delivery), None, "build", None, builds)
+        .await
+        .unwrap();
+    lab.store.build(id).await.unwrap().unwrap()
+}
+
+async fn has_turn(lab: &Lab, id: &str) -> bool {
+    lab.store.build(id).await.unwrap().unwrap().released_at.is_some()
+}
+
+/// A worker begins a build, or ends it.
+async fn moves(lab: &Lab, id: &str, happening: Happening) {
+    let build = lab.store.build(id).await.unwrap().unwrap();
+    let event = BuildEvent::new(
+        id.parse().unwrap(),
+        1,
+        build.sequence + 1,
+        Timestamp::from_millis(5),
+        happening,
+    );
+    let next = tracker::fold(&build, &event).unwrap();
+    assert!(lab.store.advance(&next, &[]).await.unwrap());
+}
+
+async fn begins(lab: &Lab, id: &str) {
+    let message = Box::new(lab.store.build(id).await.unwrap().unwrap().message);
+    moves(lab, id, Happening::Started { message }).await;
+}
+
+async fn ends(lab: &Lab, id: &str) {
+    moves(lab, id, ended().event).await;
+}
+
+async fn builds_wait_for_their_turn(lab: Lab) {
+    // Of one branch that matters, one at a time.
+    let first = pushed(&lab, "m1", "refs/heads/main", Concurrency::Queue).await;
+    let second = pushed(&lab, "m2", "refs/heads/main", Concurrency::Queue).await;
+    assert_eq!(
+        (first.released_at.is_some(), second.released_at.is_some()),
+        (true, false)
+    );
+    let why = second.reason.unwrap();
+    assert_eq!(
+        why,
+        "waits for its turn: an older build of the same branch has not ended"
+    );
+    begins(&lab, "m1").await;
+    assert!(!has_turn(&lab, "m2").await);
+    ends(&lab, "m1").await;
+    assert!(has_turn(&lab, "m2").await);
+    assert_eq!(lab.intents().await.0, 2);
+
+    // Some of a project wait for a worker, with `m2` as many as there may be; the next comes when one has begun.
+    for n in 1..=turns::SHARE {
+        pushed(
+            &lab,
+            &format!("f{n}"),
+            &format!("refs/heads/f{n}"),
+            Concurrency::Supersede,
+        )
+        .await;
+    }
+    let last = format!("f{}", turns::SHARE);
+    let waits = lab.store.build(&last).await.unwrap().unwrap();
+    assert_eq!(waits.released_at, None);
+    let why = waits.reason.unwrap();
+    assert_eq!(
+        why,
+        "waits for its turn: other builds of its project wait for a worker before it"
+    );
+    begins(&lab, "f1").await;
+    assert!(has_turn(&lab, &last).await);
+
+    // No more than a project may have; when it may have more, those that wait go on.
+    let project = waits.project_id;
+    assert_eq!(
+        lab.store
+            .change_project(project, Some(1))
+            .await
+            .unwrap()
+            .unwrap()
+            .max_builds,
+        Some(1)
+    );
+    let waits = pushed(&lab, "g", "refs/heads/g", Concurrency::Supersede).await;
+    assert_eq!(
+        waits.reason.unwrap(),
+        "waits for its turn: its project may have 1 builds at a time"
+    );
+    ends(&lab, "f1").await;
+    lab.store.release_all().await.unwrap();
+    assert!(!has_turn(&lab, "g").await, "the others have not ended");
+    lab.store.change_project(project, None).await.unwrap();
+    begins(&lab, "f2").await;
+    assert!(has_turn(&lab, "g").await);
+    assert!(lab.store.change_project(project + 100, None).await.unwrap().is_none());
+}
+
+async fn a_build_that_is_to_end_never_has_its_turn(lab: Lab) {
+    pushed(&lab, "m1", "refs/heads/main", Concurrency::Queue).await;
+    begins(&lab, "m1").await;
+    pushed(&lab, "m2", "refs/heads/main", Concurrency::SkipIntermediate).await;
+    let third = pushed(&lab, "m3", "refs/heads/main", Concurrency::SkipIntermediate).await;
+    let second = lab.store.build("m2").await.unwrap().unwrap();
+    assert_eq!(second.superseded_by, Some(third.id));
+    assert!(second.ending.unwrap().ends_with("takes its place"));
+    ends(&lab, "m1").await;
+    assert!(!has_turn(&lab, "m2").await);
+    // The last event of the second has not come yet; nobody runs it.
+    ends(&lab, "m2").await;
+    assert!(has_turn(&lab, "m3").await);
+
+    let gone = crate::planner::Ending {
+        about: "refs/heads/main".to_owned(),
+        reason: "refs/heads/main was deleted".to_owned(),
+    };
+    let mut deleted = webhook("gone");
+    let url = "https://h/o/r.git".parse().unwrap();
+    deleted.repository = Some(contract::Repository::new("o/r".parse().unwrap(), url, None));
+    lab.store
+        .record(&deleted, None, "", Some(&gone), Vec::new())
+        .await
+        .unwrap();
+    let third = lab.store.build("m3").await.unwrap().unwrap();
+    assert_eq!(third.ending.unwrap(), "refs/heads/main was deleted");
+    assert_eq!(lab.store.intents(Route::Cancels, 10).await.unwrap().intents.len(), 2);
 }

@@ -16,6 +16,8 @@ pub(crate) struct Told {
     pub(crate) result: String,
     /// The builds that it led to, those that were there already included.
     pub(crate) builds: Vec<String>,
+    /// Number of the change that it is about.
+    pub(crate) workflow_id: Option<i64>,
 }
 
 /// A place in the list of webhooks, newest first.
@@ -29,7 +31,7 @@ pub(crate) struct Place {
 macro_rules! told {
     ($which:literal) => {
         concat!(
-            "SELECT delivery, provider, event, action, repository, received_at, result, build_uid FROM webhooks
+            "SELECT delivery, provider, event, action, repository, received_at, result, build_uid, workflow_id FROM webhooks
              WHERE (received_at, delivery) < ($1, $2) ",
             $which,
             " ORDER BY received_at DESC, delivery DESC LIMIT $3"
@@ -47,7 +49,7 @@ impl Told {
         }
     }
 
-    fn from_row(row: &AnyRow) -> Self {
+    pub(super) fn from_row(row: &AnyRow) -> Self {
         let builds: Option<&str> = row.get("build_uid");
         Self {
             delivery: row.get("delivery"),
@@ -57,6 +59,7 @@ impl Told {
             repository: row.get("repository"),
             received_at: row.get("received_at"),
             result: row.get("result"),
+            workflow_id: row.get("workflow_id"),
             builds: builds
                 .into_iter()
                 .flat_map(|uids| uids.split(','))

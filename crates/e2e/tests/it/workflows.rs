@@ -1,0 +1,134 @@
+//! Everything that happens about one change is found together, whatever tells of it and in whatever order.
+
+use crate::planning::{builds_are, commit, pull_request_that, push};
+use e2e::{Forge, WEBHOOK_SECRET};
+use serde_json::{Value, json};
+use std::time::SystemTime;
+use testkit::{Hook, eventually};
+
+const X: &str = "refs/heads/feature";
+
+async fn check(forge: &Forge, action: &str, head: char) {
+    // Gateway takes the same body twice for the same event.
+    let id = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros();
+    let body = json!({
+        "action": action, "sender": {"login": "octocat"},
+        "repository": {"full_name": "acme/shop", "clone_url": "https://github.com/acme/shop.git", "default_branch": "main"},
+        "check_run": {"id": id.to_string(), "head_sha": commit(head), "check_suite": {"head_branch": "feature"}, "pull_requests": []},
+    });
+    let hook = Hook::new("check_run", body.to_string(), WEBHOOK_SECRET);
+    assert_eq!(hook.send(&forge.gateway_url()).await.0, 202);
+}
+
+/// Waits until the changes are these, newest first: key, status, number of events and of builds.
+async fn changes_are(forge: &Forge, expected: &[&str]) -> Vec<Value> {
+    eventually(&expected.join(", "), async || {
+        let listed = forge.get("/v1/workflows?repository=acme/shop").await.unwrap();
+        let mut lines = Vec::new();
+        let mut changes = Vec::new();
+        for one in listed.as_array().unwrap() {
+            let change = forge.get(&format!("/v1/workflows/{}", one["id"])).await.unwrap();
+            let count = |what: &str| change[what].as_array().unwrap().len();
+            let key = change["key"].as_str().unwrap().replace(&commit('3'), "3");
+            let status = change["status"].as_str().unwrap();
+            lines.push(format!("{key} {status} {} {}", count("events"), count("builds")));
+            changes.push(change);
+        }
+        (lines == expected).then_some(changes)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_pull_request_is_one_change_from_its_first_push_to_what_it_became() {
+    let forge = Forge::start_with(0, &[]).await;
+    push(&forge, X, '0', '1', &[]).await;
+    changes_are(&forge, &["refs/heads/feature active 1 1"]).await;
+    pull_request_that(&forge, "opened", '1', "acme/shop", None).await;
+    changes_are(&forge, &["pull/7 active 2 2"]).await;
+    push(&forge, X, '1', '2', &[]).await;
+    check(&forge, "completed", '1').await;
+    changes_are(&forge, &["pull/7 active 4 3"]).await;
+
+    // What it became is pushed before it is told that it was merged.
+    push(&forge, "refs/heads/main", '0', '3', &[]).await;
+    changes_are(&forge, &["commit/3 active 1 1", "pull/7 active 4 3"]).await;
+    pull_request_that(&forge, "closed", '1', "acme/shop", Some('3')).await;
+    changes_are(&forge, &["pull/7 active 6 4"]).await;
+    push(&forge, X, '2', '0', &[]).await;
+    let builds = forge.builds().await;
+    let main = builds
+        .iter()
+        .find(|build| build["commit"] == commit('3').as_str())
+        .unwrap();
+    assert_eq!(
+        forge
+            .post(&format!("/v1/cicd/builds/{}/cancel", main["uid"].as_str().unwrap()))
+            .await
+            .0,
+        202
+    );
+    let changes = changes_are(&forge, &["pull/7 completed 7 4"]).await;
+    assert_eq!(
+        (&changes[0]["title"], &changes[0]["merged_as"]),
+        (&json!("t"), &json!(commit('3')))
+    );
+    assert_eq!(main["workflow_id"], changes[0]["id"]);
+    // Each of the four builds was queued and has ended, and others were told so.
+    assert_eq!(
+        changes[0]["notifications"].as_array().unwrap().len(),
+        8,
+        "{}",
+        changes[0]["notifications"]
+    );
+
+    // The same branch, and a push to the main branch, are other changes now.
+    push(&forge, X, '0', '4', &[]).await;
+    changes_are(&forge, &["refs/heads/feature active 1 1", "pull/7 completed 7 4"]).await;
+    for (wanted, found) in [
+        (format!("commit={}", commit('1')), 1),
+        ("branch=feature".to_owned(), 2),
+        ("user=octocat".to_owned(), 2),
+        ("user=nobody".to_owned(), 0),
+        ("branch=feature&limit=1".to_owned(), 1),
+    ] {
+        let listed = forge
+            .get(&format!("/v1/workflows?repository=acme/shop&{wanted}"))
+            .await
+            .unwrap();
+        assert_eq!(listed.as_array().unwrap().len(), found, "{wanted}: {listed}");
+    }
+    assert_eq!(forge.get("/v1/workflows/99").await, None);
+}
+
+#[tokio::test]
+async fn checks_that_are_asked_for_again_are_builds_again() {
+    let forge = Forge::start_with(0, &[]).await;
+    let results = async || {
+        let events = forge.get("/v1/events").await.unwrap();
+        let result = |event: &Value| event["result"].as_str().unwrap().to_owned();
+        events.as_array().unwrap().iter().map(result).collect::<Vec<_>>()
+    };
+    let result_is = async |expected: &str| {
+        eventually(expected, async || (results().await.first()? == expected).then_some(())).await;
+    };
+    check(&forge, "rerequested", '1').await;
+    result_is("nothing was built of its commit before").await;
+    push(&forge, X, '0', '1', &[]).await;
+    let builds = builds_are(&forge, &["default 1 queued"]).await;
+    check(&forge, "rerequested", '1').await;
+    result_is("default: build 1 has not ended yet").await;
+    assert_eq!(
+        forge
+            .post(&format!("/v1/cicd/builds/{}/cancel", builds[0]["id"]))
+            .await
+            .0,
+        202
+    );
+    builds_are(&forge, &["default 1 cancelled"]).await;
+    check(&forge, "rerequested", '1').await;
+    result_is("default: build 1 is repeated").await;
+    let builds = builds_are(&forge, &["default 1 queued", "default 1 cancelled"]).await;
+    assert_eq!(builds[0]["rerun_of"], builds[1]["id"]);
+    assert_eq!(builds[0]["workflow_id"], builds[1]["workflow_id"]);
+}
