@@ -40,6 +40,16 @@ impl Bus {
         Subscription::new(client, messages, confirmed, channel)
     }
 
+    /// Tells whoever listens to a channel.
+    ///
+    /// # Errors
+    /// When Redis is unreachable; then it may or may not have been told.
+    pub async fn publish(&self, channel: &str, message: String) -> Result<(), Error> {
+        let told: Result<u64, _> = self.client().publish(channel, message).await;
+        told.map(drop)
+            .map_err(|source| Error::redis(source, "publish", channel))
+    }
+
     /// Subscribes to every channel that fits a pattern.
     pub(crate) async fn subscribe_to_all(&self, pattern: &str) -> Result<Subscription, Error> {
         let client = self.subscriber().await?;

@@ -18,6 +18,7 @@ mod status;
 mod text;
 mod time;
 mod vocabulary;
+pub mod worker;
 
 pub use build::{BuildQueueMessage, PullRequestData, WebhookData};
 pub use cancel::{CancelOutcome, CancelRequest};
@@ -40,6 +41,7 @@ pub use project::{
 pub use status::{BuildStatus, IllegalTransition, Terminal};
 pub use time::{InvalidTimestamp, Timestamp};
 pub use vocabulary::{BuildType, EventType, Priority, Provider, QueueType, Strategy, UnknownWord};
+pub use worker::{WorkerReport, WorkerState};
 
 /// Fields that this version does not know, kept so that nothing is lost on the way through.
 pub type Rest = serde_json::Map<String, serde_json::Value>;

@@ -2,7 +2,7 @@
 
 use crate::{
     BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, EndpointDelivery, InvalidMessage, Metadata,
-    Notification, Priority, WebhookDelivery,
+    Notification, Priority, WebhookDelivery, WorkerReport,
 };
 use serde::{Serialize, de::DeserializeOwned, ser::Error as _};
 
@@ -87,6 +87,7 @@ message!(
 message!(BuildEvent, |this| this.key());
 message!(DeploymentQueueMessage, |this| this.id.to_string());
 message!(DeploymentEvent, |this| this.key());
+message!(WorkerReport, |this| this.key());
 message!(Notification, |this| this.event_id.to_string());
 
 impl sealed::Sealed for BuildQueueMessage {}

@@ -5,7 +5,7 @@
 
 use crate::{
     BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, EndpointDelivery, Message, Notification,
-    QueueType, WebhookDelivery,
+    QueueType, WebhookDelivery, WorkerReport,
 };
 use std::{borrow::Cow, marker::PhantomData, time::Duration};
 
@@ -58,6 +58,9 @@ pub struct InvalidName;
 
 /// Most dead letters that are kept per list.
 pub const DEAD_LETTERS: u64 = 10_000;
+
+/// Channel on which each prow tells every prow what has changed.
+pub const UPDATES: &str = "forge:updates";
 
 /// Channel on which cancel requests travel; payload [`crate::CancelRequest`].
 pub const CANCEL: &str = "forge:cancel";
@@ -173,6 +176,21 @@ pub fn deployment_events(deployments: &List<DeploymentQueueMessage>) -> List<Dep
         limits: PLAIN,
         carries: PhantomData,
     }
+}
+
+/// forgery → prow: what each worker does. Old reports are of no use, so few are kept.
+pub const fn workers() -> List<WorkerReport> {
+    List::fixed(
+        "forge:workers",
+        Limits {
+            message_bytes: 16 * KIB,
+            items: 1_000,
+            total_bytes: 4 * MIB as u64,
+            attempts: 10,
+            remember: Duration::from_mins(1),
+            ..PLAIN
+        },
+    )
 }
 
 /// prow and others → notifier: lifecycle events.

@@ -249,10 +249,15 @@ impl Forge {
 
     /// An answer of the API.
     pub async fn get(&self, path: &str) -> Option<Value> {
+        self.get_with(API_TOKEN, path).await
+    }
+
+    /// The same for whoever has this token.
+    pub async fn get_with(&self, token: &str, path: &str) -> Option<Value> {
         let request = self
             .http
             .get(format!("http://127.0.0.1:{}{path}", self.prow_port))
-            .bearer_auth(API_TOKEN);
+            .bearer_auth(token);
         let response = request.send().await.ok()?.error_for_status().ok()?;
         serde_json::from_str(&response.text().await.ok()?).ok()
     }
@@ -382,7 +387,9 @@ impl Forge {
                 .into_iter()
                 .chain(forgeries)
                 .collect();
-            all.iter().all(|process| process.log().contains("ready")).then_some(())
+            all.iter()
+                .all(|process| process.log().contains("chassis::life: ready"))
+                .then_some(())
         })
         .await;
         within(PATIENCE, "the gateway reaches redis", async || {

@@ -10,6 +10,8 @@
 
 mod forge;
 mod gateway;
+mod sse;
 
 pub use forge::{API_TOKEN, Forge, PATIENCE, QUICK, SINK_SECRET, WEBHOOK_SECRET};
 pub use gateway::{Answer, Gateway, push, push_to};
+pub use sse::Sse;

@@ -11,6 +11,7 @@ use crate::{
     logs::Log,
     metrics::Metrics,
     report::Report,
+    roster::Roster,
     workspace::Workspaces,
 };
 use bus::{Bus, Delivery};
@@ -28,6 +29,8 @@ pub(crate) struct Bench {
     pub(crate) bus: Bus,
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,
+    /// What is under way.
+    pub(crate) roster: Roster,
 }
 
 /// An attempt under way.

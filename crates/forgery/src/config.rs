@@ -3,7 +3,9 @@
 use crate::git::Credentials;
 use bus::Settings;
 use chassis::{Secret, Setting, Values};
-use contract::{BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, Scheme, route, route::List};
+use contract::{
+    BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, Scheme, WorkerReport, route, route::List,
+};
 use std::{path::PathBuf, time::Duration};
 
 /// Forgery's configuration.
@@ -22,6 +24,7 @@ pub struct Config {
     pub(crate) deployments: List<DeploymentQueueMessage>,
     pub(crate) deployment_events: List<DeploymentEvent>,
     pub(crate) deploys: bool,
+    pub(crate) workers: List<WorkerReport>,
     pub(crate) cancel_channel: String,
     /// Where rehearsals leave their traces; without it there are none.
     #[cfg(feature = "rehearsal")]
@@ -82,6 +85,9 @@ const GITHUB: Setting = Setting::new("git.github_token", "Token for github.com")
 const BUILDS: Setting = Setting::new("redis.queue_name", "Name of the list that builds come from")
     .env(&["REDIS_QUEUE_NAME"])
     .default("forge:builds");
+const WORKERS: Setting = Setting::new("redis.workers_name", "Name of the list that reports of workers go to")
+    .env(&["REDIS_WORKERS_NAME"])
+    .default("forge:workers");
 const DEPLOYMENTS: Setting = Setting::new("redis.deployments_name", "Name of the list that deployments come from")
     .env(&["REDIS_DEPLOYMENTS_NAME"])
     .default("forge:deployments");
@@ -116,6 +122,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     GIT,
     GITHUB,
     BUILDS,
+    WORKERS,
     DEPLOYMENTS,
     DEPLOYS,
     CANCEL,
@@ -160,6 +167,11 @@ impl Config {
             .into_iter()
             .filter(|(_, allowed)| *allowed)
             .map(|(scheme, _)| scheme);
+        let workers: String = values.get(&WORKERS)?;
+        let workers = route::workers()
+            .named(&workers)
+            .map_err(|error| values.refuse(&WORKERS, error))
+            .ok();
         let (builds, deployments) = (builds?, deployments?);
         Some(Self {
             schemes: [Scheme::Https, Scheme::Ssh].into_iter().chain(allowed).collect(),
@@ -167,6 +179,7 @@ impl Config {
             deployment_events: route::deployment_events(&deployments),
             deploys: deploys?,
             deployments,
+            workers: workers?,
             work_dir: work_dir?,
             timeout: timeout?,
             keep_images: keep_images?,

@@ -73,6 +73,7 @@ impl Taking {
     async fn work(&self, delivery: Delivery<DeploymentQueueMessage>) {
         chassis::crash_point("forgery.deploy.claimed");
         let message = delivery.message();
+        let _under_way = self.bench.roster.deployment(&message.id);
         tracing::info!(image = %message.image, "deployment started");
         let mut report = self.report(&delivery);
         report.tell(Deploying::Started);

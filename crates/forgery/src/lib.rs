@@ -19,6 +19,7 @@ mod registry;
 #[cfg(feature = "rehearsal")]
 mod rehearsal;
 mod report;
+mod roster;
 mod slot;
 mod workspace;
 
@@ -94,7 +95,10 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         bus: bus.clone(),
         config,
         metrics,
+        roster: roster::Roster::default(),
     });
+    let teller = roster::Teller::new(&bench, worker.name(), &life);
+    life.spawn("roster", Policy::BestEffort, teller.run());
     life.keep("reconciler", {
         let (reconciler, stopping) = (reconciler::Reconciler::new(&bench, &worker), life.stopping());
         move || reconciler.clone().run(stopping.clone())

@@ -65,6 +65,7 @@ impl Taking {
         chassis::crash_point("forgery.claimed");
         let begun = Instant::now();
         let message = delivery.message();
+        let _under_way = self.bench.roster.build(&message.id);
         let mut report = self.report(&delivery);
         report.tell(Happening::Started {
             message: Box::new(message.clone()),

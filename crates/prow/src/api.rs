@@ -15,9 +15,11 @@ mod repeat;
 mod reply;
 mod services;
 mod tokens;
+mod updates;
+mod workers;
 mod workflows;
 
-use crate::{access::Role, archive::Archive, dispatcher::Kick, intake::Webhooks, store::Store};
+use crate::{access::Role, archive::Archive, dispatcher::Kick, intake::Webhooks, store::Store, updates::Updates};
 use aide::{
     axum::{
         ApiRouter,
@@ -40,6 +42,7 @@ use std::sync::Arc;
 pub(crate) use auth::AdminToken;
 pub(crate) use problem::Problem;
 pub(crate) use queues::Queues;
+pub(crate) use workers::LISTED;
 
 /// What the routes need; cheap to clone.
 #[derive(Clone)]
@@ -54,6 +57,7 @@ pub(crate) struct Parts {
     pub(crate) queues: Queues,
     pub(crate) token: AdminToken,
     pub(crate) planning: Webhooks,
+    pub(crate) updates: Updates,
     pub(crate) kick: Kick,
 }
 
@@ -170,6 +174,11 @@ fn seen_besides() -> ApiRouter<Shared> {
             "/v1/events/{id}",
             get_with(events::show, named("getEvent", "A webhook and what followed")),
         )
+        .api_route(
+            "/v1/workers",
+            get_with(workers::list, named("listWorkers", "Who is there, and what each does")),
+        )
+        .api_route("/v1/updates", get_with(updates::watch, updates::described))
         .api_route(
             "/v1/workflows",
             get_with(

@@ -5,7 +5,7 @@ use bus::Settings;
 use chassis::{Secret, Setting, Values};
 use contract::{
     BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, Message, Notification, WebhookDelivery,
-    route, route::List,
+    WorkerReport, route, route::List,
 };
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -24,6 +24,7 @@ pub struct Config {
     pub(crate) deployments: List<DeploymentQueueMessage>,
     pub(crate) deployment_events: List<DeploymentEvent>,
     pub(crate) notifications: List<Notification>,
+    pub(crate) workers: List<WorkerReport>,
     pub(crate) cancel_channel: String,
     pub(crate) unregistered: Unregistered,
     pub(crate) deadlines: Deadlines,
@@ -87,6 +88,12 @@ const NOTIFICATIONS: Setting = Setting::new("redis.notifications_name", "Name of
 const DEPLOYMENTS: Setting = Setting::new("redis.deployments_name", "Name of the list that deployments go to")
     .env(&["REDIS_DEPLOYMENTS_NAME"])
     .default("forge:deployments");
+const WORKERS: Setting = Setting::new(
+    "redis.workers_name",
+    "Name of the list that reports of workers come from",
+)
+.env(&["REDIS_WORKERS_NAME"])
+.default("forge:workers");
 const CANCEL: Setting = Setting::new("redis.cancel_channel_name", "Channel of cancel requests")
     .env(&["REDIS_CANCEL_CHANNEL_NAME"])
     .default(route::CANCEL);
@@ -158,6 +165,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     BUILDS,
     NOTIFICATIONS,
     DEPLOYMENTS,
+    WORKERS,
     CANCEL,
     UNREGISTERED,
     RUNNING,
@@ -206,6 +214,7 @@ impl Config {
         let webhooks = list(values, &WEBHOOKS, route::webhooks());
         let builds = list(values, &BUILDS, route::builds());
         let notifications = list(values, &NOTIFICATIONS, route::notifications());
+        let workers = list(values, &WORKERS, route::workers());
         let deployments = list(values, &DEPLOYMENTS, route::deployments());
         let cancel_channel: String = values.get(&CANCEL)?;
         let unregistered = values.get(&UNREGISTERED);
@@ -230,6 +239,7 @@ impl Config {
             deployments,
             webhooks: webhooks?,
             notifications: notifications?,
+            workers: workers?,
             admin_token,
             bus,
             builds,

@@ -3,6 +3,7 @@
 mod deployments;
 mod events;
 mod webhooks;
+mod workers;
 
 use bus::{Delivery, Settled};
 use contract::Message;
@@ -10,6 +11,7 @@ use contract::Message;
 pub(crate) use deployments::{Deployments, record};
 pub(crate) use events::Events;
 pub(crate) use webhooks::Webhooks;
+pub(crate) use workers::Workers;
 
 /// Settles a delivery by what recording it came to.
 async fn settle<T: Message>(delivery: Delivery<T>, recorded: Result<(), crate::store::Error>) {

@@ -17,11 +17,12 @@ mod service;
 mod stop;
 mod store;
 mod tracker;
+mod updates;
 
-use bus::{Bus, Worker};
+use bus::{Bus, Slot};
 use chassis::{Failure, Findings, Life, Policy, Service};
 use contract::{Message, route::List};
-use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 
@@ -69,42 +70,42 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         let keeper = keeper.clone();
         move || keeper.clone().run()
     });
-    life.keep("retention", {
-        let (retention, stopping) = (retention::Retention::new(&config, &store, &archive), life.stopping());
-        move || retention.clone().run(stopping.clone())
-    });
+    let retention = retention::Retention::new(&config, &store, &archive);
+    keep(&life, "retention", move |stopping| retention.clone().run(stopping));
     let dispatcher = dispatcher::Dispatcher::new(&config, &bus, &store);
     let kick = dispatcher.kick();
-    life.keep("dispatcher", {
-        let (dispatcher, stopping) = (dispatcher.clone(), life.stopping());
-        move || dispatcher.clone().run(stopping.clone())
+    keep(&life, "dispatcher", move |stopping| dispatcher.clone().run(stopping));
+    let reconciler = reconciler::Reconciler::new(&config, &bus, &store, &kick);
+    keep(&life, "reconciler", move |stopping| reconciler.clone().run(stopping));
+    let updates = updates::Updates::new(&bus, &store);
+    let (announcing, hearing) = (updates.clone(), updates.clone());
+    keep(&life, "announcing", move |stopping| {
+        announcing.clone().announce(stopping)
     });
-    life.keep("reconciler", {
-        let (reconciler, stopping) = (
-            reconciler::Reconciler::new(&config, &bus, &store, &kick),
-            life.stopping(),
-        );
-        move || reconciler.clone().run(stopping.clone())
-    });
+    keep(&life, "hearing", move |stopping| hearing.clone().hear(stopping));
 
-    let webhooks = slot(&bus, &config.webhooks, "webhooks worker", &life).await?;
     let planning = intake::Webhooks::new(&config, &store, &kick, &metrics);
-    life.keep("webhooks", {
-        let (intake, stopping) = (planning.clone(), life.stopping());
-        move || intake.clone().run(webhooks.slot(0), stopping.clone())
-    });
-    let events = slot(&bus, &config.events, "events worker", &life).await?;
+    let intake = planning.clone();
+    take(&bus, &config.webhooks, "webhooks", &life, move |slot, stopping| {
+        intake.clone().run(slot, stopping)
+    })
+    .await?;
     let intake = intake::Events::new(&config, &store, &kick, &keeper, &metrics);
-    life.keep("events", {
-        let stopping = life.stopping();
-        move || intake.clone().run(events.slot(0), stopping.clone())
-    });
-    let events = slot(&bus, &config.deployment_events, "deployment events worker", &life).await?;
+    take(&bus, &config.events, "events", &life, move |slot, stopping| {
+        intake.clone().run(slot, stopping)
+    })
+    .await?;
     let intake = intake::Deployments::new(&store, &kick);
-    life.keep("deployment events", {
-        let stopping = life.stopping();
-        move || intake.clone().run(events.slot(0), stopping.clone())
-    });
+    let events = &config.deployment_events;
+    take(&bus, events, "deployment events", &life, move |slot, stopping| {
+        intake.clone().run(slot, stopping)
+    })
+    .await?;
+    let intake = intake::Workers::new(&store);
+    take(&bus, &config.workers, "workers", &life, move |slot, stopping| {
+        intake.clone().run(slot, stopping)
+    })
+    .await?;
 
     let parts = api::Parts {
         store,
@@ -114,6 +115,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         queues: api::Queues::new(&config, &bus),
         token,
         planning,
+        updates,
         kick,
     };
     let routes = api::routes(parts.into());
@@ -122,15 +124,29 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Joins those who take from a list, with one slot.
-async fn slot<T: Message>(
+/// Keeps something going until the service stops.
+fn keep<F>(life: &Life, name: &'static str, run: impl Fn(CancellationToken) -> F + Send + 'static)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let stopping = life.stopping();
+    life.keep(name, move || run(stopping.clone()));
+}
+
+/// Joins those who take from a list, with one slot, and keeps taking.
+async fn take<T: Message, F>(
     bus: &Bus,
     list: &List<T>,
     name: &'static str,
     life: &Life,
-) -> Result<Arc<Worker<T>>, Failure> {
+    run: impl Fn(Slot<T>, CancellationToken) -> F + Send + 'static,
+) -> Result<(), Failure>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let worker = bus.worker(list, "prow", 1, |_| String::new()).await;
     let worker = worker.map_err(|error| Failure::Dependency(chassis::chain(&error)))?;
     life.spawn(name, Policy::Essential, worker.tend(life.stopping()));
-    Ok(worker)
+    keep(life, name, move |stopping| run(worker.slot(0), stopping));
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     Config,
+    api::LISTED,
     archive::{self, Archive},
     store::{self, Store},
 };
@@ -104,6 +105,7 @@ impl Retention {
         if let Some(before) = before(self.kept.workflows) {
             forgotten += self.store.forget_workflows(before).await?;
         }
+        forgotten += self.store.forget_workers(now - LISTED).await?;
         Ok(forgotten)
     }
 }

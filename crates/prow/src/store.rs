@@ -12,9 +12,11 @@ mod services;
 mod tokens;
 mod turns;
 mod webhooks;
+mod workers;
 mod workflows;
 
 use sqlx::AnyPool;
+use tokio::sync::broadcast;
 
 pub(crate) use audit::{Change, Known};
 pub(crate) use builds::{Build, Page};
@@ -26,7 +28,7 @@ pub(crate) use plans::Approved;
 pub(crate) use services::Project;
 pub(crate) use tokens::Token;
 pub(crate) use webhooks::{Place, Told};
-pub(crate) use workflows::{Changes, Notice, Workflow};
+pub(crate) use workflows::{Notice, Which, Workflow};
 
 /// The database; cheap to clone. Both kinds understand the same SQL, but where it says otherwise.
 #[derive(Clone, Debug)]
@@ -35,7 +37,22 @@ pub(crate) struct Store {
     writer: AnyPool,
     readers: AnyPool,
     kind: Kind,
+    changed: broadcast::Sender<Changed>,
 }
+
+/// What has become another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Changed {
+    /// By its name for ever.
+    Build(String),
+    Deployment(String),
+}
+
+/// Hears of what this prow changes, once it has been committed.
+pub(crate) type Changes = broadcast::Receiver<Changed>;
+
+/// Changes that may wait until they are told.
+const CHANGES: usize = 1_024;
 
 /// Which database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +76,31 @@ pub(crate) enum Error {
     Corrupt(String),
     #[error("there is one of this name already")]
     Taken,
+}
+
+// === impl Store ===
+
+impl Store {
+    /// What is changed from now on.
+    pub(crate) fn watch(&self) -> Changes {
+        self.changed.subscribe()
+    }
+
+    fn have_changed(&self, builds: &[Build]) {
+        for build in builds {
+            self.tell(Changed::Build(build.message.id.to_string()));
+        }
+    }
+
+    fn deployments_have_changed(&self, deployments: &[Deployment]) {
+        for deployment in deployments {
+            self.tell(Changed::Deployment(deployment.message.id.to_string()));
+        }
+    }
+
+    fn tell(&self, changed: Changed) {
+        self.changed.send(changed).ok(); // There may be nobody who listens.
+    }
 }
 
 // === impl Error ===

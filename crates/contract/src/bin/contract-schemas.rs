@@ -14,6 +14,7 @@ fn main() -> io::Result<()> {
     write::<contract::BuildEvent>(folder, "build-event")?;
     write::<contract::DeploymentQueueMessage>(folder, "deployment-queue-message")?;
     write::<contract::DeploymentEvent>(folder, "deployment-event")?;
+    write::<contract::WorkerReport>(folder, "worker-report")?;
     write::<contract::CancelRequest>(folder, "cancel-request")?;
     write::<contract::LogChunk>(folder, "log-chunk")?;
     write::<contract::Notification>(folder, "notification")

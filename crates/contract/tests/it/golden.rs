@@ -3,7 +3,7 @@
 use crate::util::files;
 use contract::{
     BuildEvent, BuildQueueMessage, CancelRequest, DeploymentEvent, DeploymentQueueMessage, LogChunk, Message,
-    Notification, WebhookDelivery,
+    Notification, WebhookDelivery, WorkerReport,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -31,6 +31,7 @@ fn every_other_message_survives_a_round_trip() {
     survives::<BuildEvent>("examples/build-event");
     survives::<DeploymentQueueMessage>("examples/deployment-queue-message");
     survives::<DeploymentEvent>("examples/deployment-event");
+    survives::<WorkerReport>("examples/worker-report");
     survives::<LogChunk>("examples/log-chunk");
     survives::<Notification>("examples/notification");
 }

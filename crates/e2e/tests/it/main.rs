@@ -36,4 +36,6 @@ mod telemetry;
 #[cfg(test)]
 mod topologies;
 #[cfg(test)]
+mod watching;
+#[cfg(test)]
 mod workflows;

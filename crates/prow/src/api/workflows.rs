@@ -1,4 +1,4 @@
-//! Changes of repositories, each with everything that happened about it.
+//! Which of repositories, each with everything that happened about it.
 
 use super::{
     Shared, builds, deployments, events,
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     access::Caller,
-    store::{Changes, Notice, Workflow},
+    store::{Notice, Which, Workflow},
 };
 use axum::{Json, extract::State};
 use contract::Timestamp;
@@ -69,14 +69,14 @@ pub(super) struct Told {
     at: Timestamp,
 }
 
-/// Changes, newest first.
+/// Which, newest first.
 pub(super) async fn list(
     State(shared): State<Shared>,
     caller: Caller,
     Query(wanted): Query<Wanted>,
     Query(paging): Query<Paging>,
 ) -> Result<Listed<Shown>, Problem> {
-    let changes = Changes {
+    let changes = Which {
         limit: paging.limit(),
         before: paging.before()?,
         repository: wanted.repository,

@@ -5,7 +5,7 @@ use crate::service::USUAL;
 use bus::clock;
 use contract::{BuildId, BuildQueueMessage, BuildStatus, CommitHash, Failure, Message, StageTime};
 use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Row as _, any::AnyRow};
-use std::fmt::Write as _;
+use std::{fmt::Write as _, slice};
 
 /// A build as prow knows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -199,8 +199,10 @@ impl Store {
         let mut transaction = self.writer.begin().await?;
         let released_at = Some(build.created_at);
         let build = Build { released_at, ..build };
-        insert(&mut transaction, build, intents).await?;
-        Ok(transaction.commit().await?)
+        let added = insert(&mut transaction, build, intents).await?;
+        transaction.commit().await?;
+        self.have_changed(added.as_slice());
+        Ok(())
     }
 
     /// Writes a changed build and its intents, unless somebody else changed it meanwhile.
@@ -252,16 +254,19 @@ impl Store {
         .execute(&mut *transaction)
         .await?
         .rows_affected();
+        let mut follows = None;
         if changed == 1 {
             outbox::add_all(&mut transaction, intents).await?;
             if let Some((deployment, told)) = deployment {
-                deployments::insert_after(&mut transaction, deployment, &told).await?;
+                follows = deployments::insert_after(&mut transaction, deployment, &told).await?;
             }
             if build.frees_a_turn() {
                 turns::release(&mut transaction, build.project_id).await?;
             }
         }
         transaction.commit().await?;
+        self.have_changed(slice::from_ref(build));
+        self.deployments_have_changed(follows.as_slice());
         Ok(changed == 1)
     }
 

@@ -1,6 +1,6 @@
 //! Opening either database, and bringing it to what this version needs.
 
-use super::{Error, Kind, Store};
+use super::{CHANGES, Error, Kind, Store};
 use chassis::{Findings, Secret};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sqlx::{
@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+use tokio::sync::broadcast;
 
 /// Where prow remembers.
 #[derive(Clone, Debug)]
@@ -59,6 +60,7 @@ impl Store {
                     readers: connect(&file(&path, "ro"), READERS, "").await?,
                     writer,
                     kind: Kind::Sqlite,
+                    changed: broadcast::Sender::new(CHANGES),
                 }
             }
             Database::Postgres(url) => {
@@ -67,6 +69,7 @@ impl Store {
                     readers: pool.clone(),
                     writer: pool,
                     kind: Kind::Postgres,
+                    changed: broadcast::Sender::new(CHANGES),
                 }
             }
         };
@@ -164,6 +167,7 @@ impl Kind {
             step(7, "retention", include_str!("../../migrations/7-retention.sql")),
             step(8, "turns", include_str!("../../migrations/8-turns.sql")),
             step(9, "workflows", include_str!("../../migrations/9-workflows.sql")),
+            step(10, "workers", include_str!("../../migrations/10-workers.sql")),
         ]
     }
 

@@ -4,6 +4,7 @@ use super::{Error, Intent, Store, outbox, text};
 use bus::clock;
 use contract::{DeploymentQueueMessage, Failure, Message as _};
 use sqlx::{AnyConnection, AnyPool, Row as _, any::AnyRow};
+use std::slice;
 
 /// A deployment as prow knows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -184,6 +185,7 @@ impl Store {
         let mut transaction = self.writer.begin().await?;
         let added = insert(&mut transaction, deployment, intents).await?;
         transaction.commit().await?;
+        self.deployments_have_changed(added.as_slice());
         Ok(added)
     }
 
@@ -230,6 +232,7 @@ impl Store {
             }
         }
         transaction.commit().await?;
+        self.deployments_have_changed(slice::from_ref(deployment));
         Ok(changed == 1)
     }
 

@@ -5,6 +5,7 @@ use crate::{correlation, planner::Ending, service::Concurrency};
 use bus::clock;
 use contract::{BuildId, WebhookDelivery};
 use sqlx::{AnyConnection, Row as _};
+use std::slice;
 
 /// What became of an approval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,7 @@ impl Store {
             turns::release(&mut transaction, build.project_id).await?;
         }
         transaction.commit().await?;
+        self.have_changed(added.as_slice());
         Ok(added)
     }
 
@@ -101,6 +103,7 @@ impl Store {
             turns::release(&mut transaction, build.project_id).await?;
         }
         transaction.commit().await?;
+        self.have_changed(added.as_slice());
         Ok(added)
     }
 
@@ -129,6 +132,7 @@ impl Store {
             turns::release(&mut transaction, build.project_id).await?;
         }
         transaction.commit().await?;
+        self.have_changed(slice::from_ref(build));
         Ok(if changed == 1 {
             Approved::Queued
         } else {

@@ -1,4 +1,4 @@
-//! Changes of repositories, each with everything that happened about it.
+//! Which of repositories, each with everything that happened about it.
 
 use super::{Build, Deployment, Error, Store, Told, builds, deployments, text};
 use crate::correlation::Change;
@@ -25,7 +25,7 @@ pub(crate) struct Workflow {
 
 /// Which changes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Changes {
+pub(crate) struct Which {
     pub(crate) limit: u32,
     /// Only those that are older than this one.
     pub(crate) before: Option<i64>,
@@ -106,8 +106,8 @@ impl Workflow {
 // === impl Store ===
 
 impl Store {
-    /// Changes, newest first.
-    pub(crate) async fn workflows(&self, wanted: &Changes) -> Result<Vec<Workflow>, Error> {
+    /// Which, newest first.
+    pub(crate) async fn workflows(&self, wanted: &Which) -> Result<Vec<Workflow>, Error> {
         let rows = sqlx::query(LIST)
             .bind(wanted.before.unwrap_or(i64::MAX))
             .bind(i64::from(wanted.limit))
