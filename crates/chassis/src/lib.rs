@@ -2,6 +2,7 @@
 
 mod admin;
 pub mod config;
+mod cors;
 mod doctor;
 mod failpoints;
 pub mod http;
@@ -15,6 +16,7 @@ pub mod trace;
 
 pub use admin::metrics_page;
 pub use config::{Setting, Values};
+pub use cors::{Origin, cors};
 pub use doctor::Findings;
 pub use failpoints::{crash_point, is_switched_off};
 pub use launch::{Failure, Service, launch};

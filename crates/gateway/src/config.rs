@@ -1,7 +1,6 @@
 //! What can be configured.
 
 use crate::{rate::Rate, rules};
-use axum::http::HeaderValue;
 use bus::Settings;
 use chassis::{Setting, Values};
 use contract::{WebhookDelivery, route::List};
@@ -19,7 +18,7 @@ pub struct Config {
     pub(crate) connections: usize,
     pub(crate) by_address: Option<Rate>,
     pub(crate) by_repository: Option<Rate>,
-    pub(crate) origins: Vec<Origin>,
+    pub(crate) origins: Vec<chassis::Origin>,
     pub(crate) spool: Option<Spool>,
     pub(crate) bus: Settings,
     pub(crate) list: List<WebhookDelivery>,
@@ -118,10 +117,6 @@ pub(crate) const SETTINGS: &[Setting] = &[
     LIST,
 ];
 
-/// Where a page that may ask comes from (RFC 6454), or `*`.
-#[derive(Clone, Debug)]
-pub(crate) struct Origin(pub(crate) HeaderValue);
-
 /// A size in bytes: `1024`, `64kb`, `25mb`, `1gb` (powers of 1,024, as the origin's files mean them).
 struct Size(usize);
 
@@ -188,20 +183,6 @@ fn rates(values: &mut Values) -> Option<(Option<Rate>, Option<Rate>)> {
     Some((rate(of_address?, slow_from?), rate(of_repository?, 0)))
 }
 
-impl std::str::FromStr for Origin {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let host = text
-            .split_once("://")
-            .is_some_and(|(_, host)| !host.is_empty() && !host.contains('/'));
-        let value = HeaderValue::from_str(text).ok().filter(|_| host || text == "*");
-        value
-            .map(Self)
-            .ok_or("expected an origin such as https://forge.example, or *")
-    }
-}
-
 impl std::str::FromStr for Size {
     type Err = &'static str;
 
@@ -225,23 +206,7 @@ impl std::str::FromStr for Size {
 
 #[cfg(test)]
 mod tests {
-    use super::{Origin, Size};
-
-    #[test]
-    fn an_origin_has_a_scheme_and_a_host_and_no_path() {
-        for good in ["*", "https://forge.example", "http://localhost:3000"] {
-            assert!(good.parse::<Origin>().is_ok(), "{good}");
-        }
-        for bad in [
-            "",
-            "forge.example",
-            "https://",
-            "https://forge.example/",
-            "https://a\nb",
-        ] {
-            assert!(bad.parse::<Origin>().is_err(), "{bad:?}");
-        }
-    }
+    use super::Size;
 
     #[test]
     fn sizes_are_read_as_people_write_them() {

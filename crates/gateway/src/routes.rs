@@ -1,6 +1,6 @@
 //! Method and path, and what answers there.
 
-use crate::{Config, config::Origin, intake::Intake, outlet::Outlet, reject::Rejection};
+use crate::{Config, intake::Intake, outlet::Outlet, reject::Rejection};
 use axum::{
     Json, Router,
     body::Body,
@@ -14,7 +14,6 @@ use contract::Provider;
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::time::Instant;
-use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 /// What every route may ask.
 pub(crate) struct Shared {
@@ -40,23 +39,10 @@ pub(crate) fn routes(config: &Config, shared: Shared) -> Router {
     let routes = routes
         .fallback(async || Rejection::NoRoute.into_reply(""))
         .with_state(Arc::new(shared));
-    match cors(&config.origins) {
+    match chassis::cors(&config.origins, [Method::GET, Method::POST]) {
         Some(cors) => routes.layer(cors),
         None => routes,
     }
-}
-
-fn cors(origins: &[Origin]) -> Option<CorsLayer> {
-    let origins = match origins {
-        [] => return None,
-        some if some.iter().any(|Origin(origin)| origin == "*") => AllowOrigin::any(),
-        some => AllowOrigin::list(some.iter().map(|Origin(origin)| origin.clone())),
-    };
-    let cors = CorsLayer::new().allow_origin(origins);
-    Some(
-        cors.allow_methods([Method::GET, Method::POST])
-            .allow_headers(AllowHeaders::mirror_request()),
-    )
 }
 
 async fn health(State(shared): State<Arc<Shared>>) -> Response {

@@ -2,6 +2,7 @@
 
 mod audit;
 mod auth;
+mod badge;
 mod builds;
 mod deployments;
 mod docs;
@@ -31,12 +32,16 @@ use aide::{
 use axum::{
     Json, Router,
     extract::DefaultBodyLimit,
-    http::header::CONTENT_TYPE,
+    http::{
+        Method,
+        header::{CONTENT_TYPE, ETAG},
+    },
     middleware::{from_fn, from_fn_with_state},
     response::Html,
     routing::get,
 };
 use bus::Canceller;
+use chassis::Origin;
 use std::sync::Arc;
 
 pub(crate) use auth::AdminToken;
@@ -59,6 +64,9 @@ pub(crate) struct Parts {
     pub(crate) planning: Webhooks,
     pub(crate) updates: Updates,
     pub(crate) kick: Kick,
+    /// Whether badges are for whoever asks.
+    pub(crate) public_badges: bool,
+    pub(crate) origins: Vec<Origin>,
 }
 
 /// The longest body of a request.
@@ -95,8 +103,15 @@ pub(crate) fn routes(shared: Shared) -> Router {
             "/openapi.json",
             get(move || async move { ([(CONTENT_TYPE, "application/json")], described) }),
         )
+        .route("/badge/{*path}", get(badge::show))
         .route("/docs", get(move || async move { Html(page) }));
-    guarded.merge(open).layer(from_fn(reply::finish)).with_state(shared)
+    let methods = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
+    let cors = chassis::cors(&shared.0.origins, methods);
+    let routes = guarded.merge(open).layer(from_fn(reply::finish)).with_state(shared);
+    match cors {
+        Some(cors) => routes.layer(cors.expose_headers([reply::NEXT, ETAG])),
+        None => routes,
+    }
 }
 
 /// What viewers see.

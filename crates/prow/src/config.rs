@@ -2,7 +2,7 @@
 
 use crate::{archive::Place, retention::Kept, store::Database};
 use bus::Settings;
-use chassis::{Secret, Setting, Values};
+use chassis::{Origin, Secret, Setting, Values};
 use contract::{
     BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, Message, Notification, WebhookDelivery,
     WorkerReport, route, route::List,
@@ -17,6 +17,8 @@ pub struct Config {
     pub(crate) database: Database,
     pub(crate) logs: Place,
     pub(crate) admin_token: Option<Secret>,
+    pub(crate) origins: Vec<Origin>,
+    pub(crate) public_badges: bool,
     pub(crate) bus: Settings,
     pub(crate) webhooks: List<WebhookDelivery>,
     pub(crate) builds: List<BuildQueueMessage>,
@@ -76,6 +78,17 @@ const ADMIN_TOKEN: Setting = Setting::new(
 )
 .env(&["ADMIN_TOKEN"])
 .secret();
+const ORIGINS: Setting = Setting::new(
+    "api.cors_origins",
+    "Origins whose pages may ask, comma-separated, or *; none by default",
+)
+.env(&["API_CORS_ORIGINS"]);
+const BADGES: Setting = Setting::new(
+    "badges",
+    "Who sees /badge/<project>.svg: public (whoever asks), or private (who has a token)",
+)
+.env(&["BADGES"])
+.default("private");
 const WEBHOOKS: Setting = Setting::new("redis.webhooks_name", "Name of the list that webhooks come from")
     .env(&["REDIS_WEBHOOKS_NAME"])
     .default("forge:webhooks");
@@ -161,6 +174,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
     LOG_DIR,
     LOG_URL,
     ADMIN_TOKEN,
+    ORIGINS,
+    BADGES,
     WEBHOOKS,
     BUILDS,
     NOTIFICATIONS,
@@ -211,6 +226,10 @@ impl Config {
         {
             values.refuse(&ADMIN_TOKEN, "expected 16 characters or more");
         }
+        let badges: String = values.get(&BADGES)?;
+        if !matches!(badges.as_str(), "public" | "private") {
+            values.refuse(&BADGES, "expected public or private");
+        }
         let webhooks = list(values, &WEBHOOKS, route::webhooks());
         let builds = list(values, &BUILDS, route::builds());
         let notifications = list(values, &NOTIFICATIONS, route::notifications());
@@ -233,6 +252,8 @@ impl Config {
             listen: listen?,
             database: url.map_or_else(|| Database::Folder(data_dir.clone()), Database::Postgres),
             data_dir,
+            origins: values.list(&ORIGINS),
+            public_badges: badges == "public",
             logs,
             events: route::build_events(&builds),
             deployment_events: route::deployment_events(&deployments),

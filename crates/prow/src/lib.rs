@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod archive;
+mod begin;
 mod config;
 mod correlation;
 mod deployment;
@@ -13,6 +14,7 @@ mod notice;
 mod planner;
 mod reconciler;
 mod retention;
+mod scheduler;
 mod service;
 mod stop;
 mod store;
@@ -77,6 +79,8 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     keep(&life, "dispatcher", move |stopping| dispatcher.clone().run(stopping));
     let reconciler = reconciler::Reconciler::new(&config, &bus, &store, &kick);
     keep(&life, "reconciler", move |stopping| reconciler.clone().run(stopping));
+    let scheduler = scheduler::Scheduler::new(&store, &kick);
+    keep(&life, "scheduler", move |stopping| scheduler.clone().run(stopping));
     let updates = updates::Updates::new(&bus, &store);
     let (announcing, hearing) = (updates.clone(), updates.clone());
     keep(&life, "announcing", move |stopping| {
@@ -117,6 +121,8 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         planning,
         updates,
         kick,
+        public_badges: config.public_badges,
+        origins: config.origins.clone(),
     };
     let routes = api::routes(parts.into());
     chassis::http::serve("api", config.listen, routes, chassis::http::Limits::default(), &life).await?;

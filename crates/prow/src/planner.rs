@@ -160,13 +160,17 @@ fn for_service(
         changed,
     })?;
     let held = match (wanted.is_from_fork, recipe.forks) {
-        (false, _) => None,
+        (false, _) | (true, Forks::BuildWithoutSecrets) => None,
         (true, Forks::Ignore) => return Err("it comes from a fork".to_owned()),
         (true, Forks::Approve) => Some("waits for approval: it comes from a fork".to_owned()),
     };
+    let mut message = message(webhook, repository, wanted, service);
+    if wanted.is_from_fork && recipe.forks == Forks::BuildWithoutSecrets {
+        message.push_artifact = Some(false); // Anybody could replace an image.
+    }
     Ok(Planned {
         service: service.name.clone(),
-        message: Box::new(message(webhook, repository, wanted, service)),
+        message: Box::new(message),
         about: wanted.about.clone(),
         concurrency: recipe.concurrency(wanted.is_main_branch(repository)),
         held,
@@ -314,21 +318,34 @@ fn build_id(repository: &Repository, wanted: &Wanted, service: &Service) -> Buil
     id_of(&parts)
 }
 
-/// A build that somebody asked for by hand; another for each seed.
-pub(crate) fn by_hand(
+/// Why there is a build that nobody pushed for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Why<'a> {
+    /// Somebody asked for it; another for each seed.
+    Asked(Uuid),
+    /// This time has come.
+    Schedule(&'a str),
+}
+
+/// A build that nobody pushed for.
+pub(crate) fn not_pushed(
     project: ProjectName,
     service: &Service,
     source: CloneUrl,
     commit: CommitHash,
     git_ref: Option<&str>,
-    seed: Uuid,
+    why: Why<'_>,
 ) -> BuildQueueMessage {
-    let id = id_of(&[project.as_str(), &service.name, &seed.to_string()]);
+    let (mark, triggered_by) = match why {
+        Why::Asked(seed) => (seed.to_string(), "api"),
+        Why::Schedule(times) => (format!("schedule {times}"), "schedule"),
+    };
+    let id = id_of(&[project.as_str(), &service.name, &mark]);
     let mut message = BuildQueueMessage::new(id, project, BuildType::Dockerfile, source, commit, Strategy::Local);
     service.recipe.apply(&service.name, &mut message);
     message.branch = git_ref.and_then(|git_ref| git_ref.strip_prefix("refs/heads/")?.parse().ok());
     let mut metadata = Metadata::correlated(message.id.as_str());
-    metadata.triggered_by = Some("api".to_owned());
+    metadata.triggered_by = Some(triggered_by.to_owned());
     metadata.processed_by = Some("prow".to_owned());
     message.push_artifact = Some(true);
     message.metadata = Some(metadata);

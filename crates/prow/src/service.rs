@@ -1,9 +1,11 @@
 //! What is built of a repository, and when.
 
 mod patterns;
+mod schedule;
 
 use contract::{BuildQueueMessage, BuildType, DeployConfig, EventType, Priority, ProjectName, RelativePath, Strategy};
 use patterns::Patterns;
+pub(crate) use schedule::Schedule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,6 +18,8 @@ pub(crate) struct Service {
     pub(crate) name: String,
     pub(crate) recipe: Recipe,
     pub(crate) created_at: i64,
+    /// Since when its recipe is so.
+    pub(crate) changed_at: i64,
 }
 
 /// What a service is built of and when. Everything has a default; an unknown field is a mistake.
@@ -72,6 +76,10 @@ pub(crate) struct Recipe {
     /// How it is run.
     #[serde(skip_serializing_if = "is_usual")]
     pub(crate) deploy: DeployConfig,
+    /// When it is built by the clock, besides.
+    #[schemars(length(max = 10))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) schedules: Vec<Schedule>,
     /// What becomes of older builds; by default those of the main branch are all built, in all else the newest wins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) concurrency: Option<Concurrency>,
@@ -86,6 +94,8 @@ pub(crate) enum Forks {
     /// It waits until somebody approves this very commit.
     #[default]
     Approve,
+    /// It is built at once, without secrets, and its image is neither pushed nor deployed.
+    BuildWithoutSecrets,
 }
 
 /// What becomes of older builds of the same branch or pull request.
@@ -111,6 +121,9 @@ pub(crate) struct Occasion<'a> {
     pub(crate) changed: Option<&'a [String]>,
 }
 
+/// Most schedules of a service.
+const MOST_SCHEDULES: usize = 10;
+
 /// The service of a repository that nobody has configured.
 pub(crate) const USUAL: &str = "default";
 
@@ -129,6 +142,7 @@ impl Service {
             name: USUAL.to_owned(),
             recipe: Recipe::default(),
             created_at: 0,
+            changed_at: 0,
         }
     }
 }
@@ -152,6 +166,9 @@ impl Recipe {
             .is_some_and(|seconds| !(1..=86_400).contains(&seconds))
         {
             return Some("timeout_seconds: expected 1 to 86400".to_owned());
+        }
+        if self.schedules.len() > MOST_SCHEDULES {
+            return Some(format!("schedules: expected at most {MOST_SCHEDULES}"));
         }
         self.deploy.mistake().map(|mistake| format!("deploy.{mistake}"))
     }
@@ -293,6 +310,10 @@ mod tests {
             (r#"{"branches": ["/(/"]}"#, "/(/: "),
             (r#"{"branches": ["a{"]}"#, "a{: "),
             (r#"{"forks": "build"}"#, "unknown variant `build`"),
+            (
+                r#"{"schedules": [{"cron": "61 * * * *", "git_ref": "main"}]}"#,
+                "cron: ",
+            ),
         ] {
             let error = serde_json::from_str::<Recipe>(json).unwrap_err().to_string();
             assert!(error.contains(expected), "{json}: {error}");

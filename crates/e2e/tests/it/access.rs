@@ -284,3 +284,57 @@ async fn a_pattern_that_is_too_long_is_refused() {
         );
     }
 }
+
+#[tokio::test]
+async fn badges_and_pages_of_other_origins_are_for_those_whom_the_operator_lets() {
+    let forge = Forge::start_with(0, &[]).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let badge = format!("{}/badge/acme/shop.svg", forge.prow_url());
+    let get = async |token: Option<&str>| {
+        let request = http.get(&badge).header("origin", "https://ci.example");
+        let request = match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        request.send().await.unwrap()
+    };
+    assert_eq!(get(None).await.status().as_u16(), 401);
+    assert_eq!(
+        get(Some(API_TOKEN)).await.status().as_u16(),
+        404,
+        "there is no such project"
+    );
+    forge
+        .post_json("/v1/cicd/projects", &json!({"name": "acme/shop"}))
+        .await;
+    let answer = get(Some(API_TOKEN)).await;
+    assert_eq!(answer.headers()["content-type"], "image/svg+xml");
+    assert!(!answer.headers().contains_key("access-control-allow-origin"));
+    assert!(answer.text().await.unwrap().contains("build: unknown"));
+
+    let forge = Forge::start_with(1, &[("BADGES", "public"), ("API_CORS_ORIGINS", "https://ci.example")]).await;
+    let repo = forge.repo(e2e::QUICK);
+    forge.push(&repo).await;
+    forge.build_that_is("success").await;
+    let badge = async |query: &str| {
+        let url = format!("{}/badge/{}.svg{query}", forge.prow_url(), repo.name);
+        let answer = http
+            .get(url)
+            .header("origin", "https://ci.example")
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.headers()["access-control-allow-origin"], "https://ci.example");
+        answer.text().await.unwrap()
+    };
+    assert!(badge("").await.contains("build: passing"));
+    assert!(badge("?branch=main&service=default").await.contains("build: passing"));
+    assert!(badge("?branch=other").await.contains("build: unknown"));
+    let preflight = http.request(Method::OPTIONS, format!("{}/v1/cicd/builds", forge.prow_url()));
+    let preflight = preflight
+        .header("origin", "https://ci.example")
+        .header("access-control-request-method", "GET")
+        .header("access-control-request-headers", "authorization");
+    let answer = preflight.send().await.unwrap();
+    assert_eq!(answer.headers()["access-control-allow-headers"], "authorization");
+}

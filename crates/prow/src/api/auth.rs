@@ -8,7 +8,7 @@ use crate::{
 };
 use axum::{
     extract::{Request, State},
-    http::header::AUTHORIZATION,
+    http::{HeaderMap, header::AUTHORIZATION},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -96,20 +96,24 @@ fn prefix(token: &str) -> Option<&str> {
 
 /// Lets a request through only with the right bearer token (RFC 6750), and says who asks.
 pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
-    let header = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok());
-    let token = header
-        .and_then(|text| text.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let caller = match token {
-        Some((_, token)) => caller(&shared, token.trim()).await,
-        None => Err(Problem::Unauthorized),
-    };
-    match caller {
+    match who(&shared, request.headers()).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
         Err(problem) => problem.into_response(),
+    }
+}
+
+/// Who asks.
+pub(super) async fn who(shared: &Shared, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let header = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
+    let token = header
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    match token {
+        Some((_, token)) => caller(shared, token.trim()).await,
+        None => Err(Problem::Unauthorized),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What requests bring and what is answered, each with its description for OpenAPI and its mistakes as problems.
 
-use super::{problem::Problem, repeat::Seed};
+use super::{problem::Problem, repeat::Seed, reply::NEXT};
 use crate::access::Caller;
 use aide::{
     OperationInput, OperationOutput,
@@ -11,7 +11,7 @@ use axum::{
     Json,
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Request, rejection::BytesRejection},
-    http::{HeaderName, StatusCode, request::Parts},
+    http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
 use schemars::JsonSchema;
@@ -75,8 +75,6 @@ pub(super) struct Paging {
 
 const USUAL_PAGE: u32 = 50;
 const LARGEST_PAGE: u32 = 500;
-/// Names the next page, while there is one.
-const NEXT: HeaderName = HeaderName::from_static("x-next-cursor");
 
 /// A cursor's number, and what comes after it.
 pub(super) fn number_of(cursor: &str) -> (&str, &str) {

@@ -18,6 +18,8 @@ const HEADERS: &[(HeaderName, &str)] = &[
     (header::REFERRER_POLICY, "no-referrer"),
     (header::CACHE_CONTROL, "no-cache"),
 ];
+/// Names the next page of a list, while there is one.
+pub(super) const NEXT: HeaderName = HeaderName::from_static("x-next-cursor");
 /// So many characters of a digest tell answers apart.
 const TAG: usize = 32;
 

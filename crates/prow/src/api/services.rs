@@ -8,12 +8,12 @@ use super::{
 };
 use crate::{
     access::Caller,
-    notice, planner,
+    begin, planner,
     service::{Recipe, Service},
-    store::{Build, Error, Page, Project},
+    store::{Error, Page, Project},
 };
 use axum::{Json, extract::State, response::NoContent};
-use contract::{BuildId, CloneUrl, CommitHash, InvalidProjectName, Message as _, ProjectName, RelativePath, Timestamp};
+use contract::{BuildId, CloneUrl, CommitHash, InvalidProjectName, ProjectName, RelativePath, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -106,6 +106,7 @@ pub(super) struct Begun {
     status: &'static str,
 }
 
+const UNKNOWN_REF: &str = "git_ref: expected a commit's hash, or a branch or tag that this service was built of before";
 /// Longest name of a service.
 const NAME_BYTES: usize = 64;
 
@@ -278,56 +279,26 @@ pub(super) async fn build(
     };
     let (commit, git_ref) = match asked.git_ref.parse::<CommitHash>() {
         Ok(commit) => (commit, None),
-        Err(_) => known_commit(&asked.git_ref, newest).await?,
+        Err(_) => match begin::known_commit(store, service.id, &asked.git_ref).await? {
+            Some((commit, git_ref)) => (commit, Some(git_ref)),
+            None => return Err(Problem::Unprocessable(UNKNOWN_REF.to_owned())),
+        },
     };
     let name = project
         .name
         .parse()
         .map_err(|error: InvalidProjectName| Problem::Conflict(error.to_string()))?;
-    let mut message = planner::by_hand(name, &service, source, commit, git_ref.as_deref(), seed);
+    let why = planner::Why::Asked(seed);
+    let mut message = planner::not_pushed(name, &service, source, commit, git_ref.as_deref(), why);
     message.context_path = asked.context_path.or(message.context_path);
     message.dockerfile = asked.dockerfile.or(message.dockerfile);
-    let payload = message
-        .to_json()
-        .map_err(|error| Problem::BadRequest(error.to_string()))?;
-    let mut build = Build::queued(message, payload);
-    (build.service, build.about) = (service.name, git_ref);
-    let intents = notice::queued(&build, None)?;
-    let id = build.message.id.clone();
-    let build = match store.add_build(build, &intents).await? {
-        Some(build) => build,
-        // Who began the same request died before answering.
-        None => store.build(id.as_str()).await?.ok_or(Problem::NotFound)?,
-    };
-    shared.0.kick.now();
+    // Whoever began the same request and died before answering has begun this build.
+    let build = begin::begin(store, &shared.0.kick, &service, message, git_ref).await?;
     Ok(Created(Begun {
         build_id: build.id,
         job_id: build.message.id,
         status: build.status.as_str(),
     }))
-}
-
-/// The newest commit that is known of a branch or tag, and its whole ref. Prow reads no repositories; it knows what
-/// it was told of.
-async fn known_commit<F>(
-    name: &str,
-    newest: impl Fn(Option<String>) -> F,
-) -> Result<(CommitHash, Option<String>), Problem>
-where
-    F: Future<Output = Result<Option<Build>, Error>>,
-{
-    let names = if name.starts_with("refs/") {
-        vec![name.to_owned()]
-    } else {
-        vec![format!("refs/heads/{name}"), format!("refs/tags/{name}")]
-    };
-    for git_ref in names {
-        if let Some(build) = newest(Some(git_ref.clone())).await? {
-            return Ok((build.message.commit_hash, Some(git_ref)));
-        }
-    }
-    let text = "git_ref: expected a commit's hash, or a branch or tag that this service was built of before";
-    Err(Problem::Unprocessable(text.to_owned()))
 }
 
 /// A service of a project that they see.

@@ -263,3 +263,22 @@ fn a_repetition_has_a_name_of_its_own_that_is_always_the_same() {
     assert_eq!(rerun_id(&first, 1), rerun_id(&first, 1));
     assert_ne!(rerun_id(&first, 1), rerun_id(&first, 2));
 }
+
+#[test]
+fn a_fork_that_is_built_without_secrets_leaves_no_image() {
+    let service = Service {
+        recipe: serde_json::from_str(r#"{"forks": "build_without_secrets"}"#).unwrap(),
+        ..Service::usual()
+    };
+    for (head, pushes) in [("evil/r", false), ("o/r", true)] {
+        let plan = plan(&pull("opened", Some(head)), std::slice::from_ref(&service));
+        let [build] = plan.builds.as_slice() else {
+            panic!("{}", plan.result)
+        };
+        assert_eq!(
+            (build.held.as_deref(), build.message.push_artifact()),
+            (None, pushes),
+            "{head}"
+        );
+    }
+}

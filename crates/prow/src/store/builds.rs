@@ -299,6 +299,28 @@ impl Store {
         row.as_ref().map(Build::from_row).transpose()
     }
 
+    /// How the newest build of a project ended, of those that succeeded or failed: of a service, about something, where
+    /// these are given; else of what was pushed.
+    pub(crate) async fn newest_outcome(
+        &self,
+        project: i64,
+        service: Option<&str>,
+        about: Option<&str>,
+    ) -> Result<Option<BuildStatus>, Error> {
+        let query = "SELECT b.status FROM builds b JOIN services s ON s.id = b.service_id WHERE b.project_id = $1
+                 AND b.status IN ('success', 'failed', 'timed_out', 'lost') AND ($2 IS NULL OR s.name = $2)
+                 AND (b.about = $3 OR $3 IS NULL AND b.about LIKE 'refs/%')
+             ORDER BY b.id DESC LIMIT 1";
+        let word: Option<String> = sqlx::query_scalar(query)
+            .bind(project)
+            .bind(service.map(text))
+            .bind(about.map(text))
+            .fetch_optional(&self.readers)
+            .await?;
+        let status = word.map(|word| word.parse()).transpose();
+        status.map_err(|error: contract::UnknownWord| Error::Corrupt(error.to_string()))
+    }
+
     /// The newest successful build of a service that was called so: its number and its digest.
     pub(crate) async fn build_of_image(
         &self,

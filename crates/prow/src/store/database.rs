@@ -168,6 +168,7 @@ impl Kind {
             step(8, "turns", include_str!("../../migrations/8-turns.sql")),
             step(9, "workflows", include_str!("../../migrations/9-workflows.sql")),
             step(10, "workers", include_str!("../../migrations/10-workers.sql")),
+            step(11, "schedules", include_str!("../../migrations/11-schedules.sql")),
         ]
     }
 

@@ -42,6 +42,9 @@ impl Service {
             name: row.get("name"),
             recipe,
             created_at: row.get("created_at"),
+            changed_at: row
+                .get::<Option<i64>, _>("changed_at")
+                .unwrap_or_else(|| row.get("created_at")),
         })
     }
 }
@@ -117,6 +120,13 @@ impl Store {
         rows.iter().map(Service::from_row).collect()
     }
 
+    /// Services that are built by the clock.
+    pub(crate) async fn scheduled_services(&self) -> Result<Vec<Service>, Error> {
+        let query = "SELECT * FROM services WHERE recipe LIKE '%\"schedules\":[{%' ORDER BY id";
+        let rows = sqlx::query(query).fetch_all(&self.readers).await?;
+        rows.iter().map(Service::from_row).collect()
+    }
+
     /// A service by its number.
     pub(crate) async fn service(&self, id: i64) -> Result<Option<Service>, Error> {
         let row = sqlx::query("SELECT * FROM services WHERE id = $1")
@@ -166,9 +176,10 @@ impl Store {
 
     /// Changes what a service is built of; builds that wait keep what they have.
     pub(crate) async fn change_service(&self, id: i64, recipe: &Recipe) -> Result<Option<Service>, Error> {
-        let row = sqlx::query("UPDATE services SET recipe = $2 WHERE id = $1 RETURNING *")
+        let row = sqlx::query("UPDATE services SET recipe = $2, changed_at = $3 WHERE id = $1 RETURNING *")
             .bind(id)
             .bind(recipe.to_json())
+            .bind(clock::now_ms())
             .fetch_optional(&self.writer)
             .await?;
         row.as_ref().map(Service::from_row).transpose()

@@ -301,8 +301,9 @@ async fn projects_and_services_have_one_name_each(lab: Lab) {
     );
     assert_eq!(lab.store.services(None).await.unwrap(), std::slice::from_ref(&service));
     assert_eq!(lab.store.services(Some(project.id + 1)).await.unwrap(), []);
-    let changed = lab.store.change_service(service.id, &recipe).await.unwrap();
-    assert_eq!(changed, Some(service));
+    let changed = lab.store.change_service(service.id, &recipe).await.unwrap().unwrap();
+    assert_eq!((changed.id, &changed.recipe), (service.id, &service.recipe));
+    assert!(changed.changed_at >= service.changed_at);
 }
 
 async fn a_newer_build_takes_the_place_of_the_older(lab: Lab) {
