@@ -26,6 +26,28 @@ pub struct Service {
     pub grace_seconds: &'static str,
     /// Its own settings.
     pub settings: &'static [&'static [Setting]],
+    /// What the program can do besides, once: `<service> <name> <argument>`.
+    pub errands: &'static [Errand],
+}
+
+/// Something that a service's program does once, and then ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Errand {
+    /// The word that asks for it.
+    pub name: &'static str,
+    /// What it does, in a sentence.
+    pub about: &'static str,
+    /// What its argument is called.
+    pub argument: &'static str,
+}
+
+/// An errand that was asked for, and its argument.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is about.
+    pub argument: String,
 }
 
 /// Why a service cannot go on.
@@ -102,6 +124,28 @@ where
     R: FnOnce(C, Life) -> F,
     F: Future<Output = Result<(), Failure>>,
 {
+    let none = async |_: C, asked: Asked| Err(Failure::Dependency(format!("{} is no errand", asked.name)));
+    launch_with(args, service, read, check, run, none)
+}
+
+/// The same for a service whose program has errands: `errand` does one, and returns what is to be said of it. It exits
+/// with 0, or 69 when it could not be done.
+pub fn launch_with<C, K, L, F, R, E>(
+    args: impl IntoIterator<Item = OsString>,
+    service: &Service,
+    read: fn(&mut Values) -> Option<C>,
+    check: K,
+    run: R,
+    errand: E,
+) -> ExitCode
+where
+    C: Clone,
+    K: FnOnce(C) -> L,
+    L: Future<Output = Findings> + Send + 'static,
+    R: FnOnce(C, Life) -> F,
+    F: Future<Output = Result<(), Failure>>,
+    E: AsyncFnOnce(C, Asked) -> Result<String, Failure>,
+{
     let own = [
         ADMIN.default(service.admin_listen),
         GRACE.default(service.grace_seconds),
@@ -113,7 +157,7 @@ where
         .into_iter()
         .chain(service.settings.iter().copied().flatten().copied())
         .collect();
-    let matches = match config::command(service.name, service.about, &settings).try_get_matches_from(args) {
+    let matches = match config::command(service, &settings).try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) => {
             error.print().ok(); // Nobody is left to tell when this fails.
@@ -126,15 +170,7 @@ where
     };
     if let Some(path) = matches.get_one::<String>("probe") {
         let mut values = Values::gather(&matches, &settings, environment());
-        let admin = admin_address(&mut values, service);
-        return match admin.map(|admin| (admin, probe(admin, path))) {
-            Some((_, Ok(()))) => ExitCode::SUCCESS,
-            Some((admin, Err(error))) => {
-                say(&mut std::io::stderr(), &format!("{admin}{path}: {error}\n"));
-                ExitCode::FAILURE
-            }
-            None => ExitCode::FAILURE,
-        };
+        return admin_address(&mut values, service).map_or(ExitCode::FAILURE, |admin| ask(admin, path));
     }
     let mut values = Values::gather(&matches, &settings, environment());
     if matches.get_flag("print-config") {
@@ -160,6 +196,9 @@ where
         say(&mut std::io::stderr(), "cannot start threads\n");
         return ExitCode::from(DEPENDENCY_MISSING);
     };
+    if let Some(asked) = asked(service, &matches) {
+        return ExitCode::from(runtime.block_on(run_errand(service, errand(config, asked))));
+    }
     let findings = check(config.clone());
     let code = if matches.subcommand_matches("check").is_some() {
         runtime.block_on(examine(service, findings))
@@ -173,6 +212,38 @@ where
     };
     runtime.shutdown_background();
     ExitCode::from(code)
+}
+
+/// `<service> --probe PATH`.
+fn ask(admin: SocketAddr, path: &str) -> ExitCode {
+    match probe(admin, path) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&mut std::io::stderr(), &format!("{admin}{path}: {error}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The errand that was asked for, if one was.
+fn asked(service: &Service, matches: &clap::ArgMatches) -> Option<Asked> {
+    let (word, found) = matches.subcommand()?;
+    let errand = service.errands.iter().find(|errand| errand.name == word)?;
+    let argument = found.get_one::<String>(errand.argument)?.clone();
+    Some(Asked {
+        name: errand.name,
+        argument,
+    })
+}
+
+/// `<service> <errand>`: standard output may be what it makes, so what it says goes to standard error.
+async fn run_errand(service: &Service, errand: impl Future<Output = Result<String, Failure>>) -> u8 {
+    let (code, text) = match errand.await {
+        Ok(text) => (0, text),
+        Err(failure) => (DEPENDENCY_MISSING, chain(&failure)),
+    };
+    say(&mut std::io::stderr(), &format!("{}: {text}\n", service.name));
+    code
 }
 
 /// `<service> check`.

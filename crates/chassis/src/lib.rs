@@ -19,7 +19,7 @@ pub use config::{Setting, Values};
 pub use cors::{Origin, cors};
 pub use doctor::Findings;
 pub use failpoints::{crash_point, is_switched_off};
-pub use launch::{Failure, Service, launch};
+pub use launch::{Asked, Errand, Failure, Service, launch, launch_with};
 pub use life::{Latch, Life, Policy};
 pub use prometheus_client as metrics;
 pub use reread::reread;

@@ -132,6 +132,11 @@ impl Forge {
         (std::mem::replace(&mut self.prow, process), url)
     }
 
+    /// One more variable for every service that starts from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.more.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Base URL of prow's API.
     pub fn prow_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.prow_port)
@@ -423,7 +428,8 @@ impl Forge {
         Process::start(&mut command, &log)
     }
 
-    fn path(&self, name: &str) -> String {
+    /// A path in the folder of this system.
+    pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_string_lossy().into_owned()
     }
 }

@@ -37,6 +37,7 @@ pub const SERVICE: Service = Service {
     admin_listen: "127.0.0.1:9103",
     grace_seconds: "600",
     settings: &[config::SETTINGS, bus::SETTINGS],
+    errands: &[],
 };
 
 /// Reads the configuration.

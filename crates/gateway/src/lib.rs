@@ -40,6 +40,7 @@ pub const SERVICE: Service = Service {
     admin_listen: "127.0.0.1:9101",
     grace_seconds: "30",
     settings: &[config::SETTINGS, rules::SETTINGS, bus::SETTINGS],
+    errands: &[],
 };
 
 /// Reads the configuration.

@@ -21,6 +21,7 @@ pub const SERVICE: Service = Service {
     admin_listen: "127.0.0.1:9104",
     grace_seconds: "30",
     settings: &[config::SETTINGS, bus::SETTINGS],
+    errands: &[],
 };
 
 /// Notifications are expanded one at a time: it takes a millisecond each.

@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod archive;
+mod backup;
 mod begin;
 mod config;
 mod correlation;
@@ -22,19 +23,34 @@ mod tracker;
 mod updates;
 
 use bus::{Bus, Slot};
-use chassis::{Failure, Findings, Life, Policy, Service};
+use chassis::{Asked, Errand, Failure, Findings, Life, Policy, Service};
 use contract::{Message, route::List};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 
-/// The service, for [`chassis::launch`].
+const BACKUP: &str = "backup";
+const RESTORE: &str = "restore";
+
+/// The service, for [`chassis::launch_with`].
 pub const SERVICE: Service = Service {
     name: "prow",
     about: "Decides which event becomes which build, remembers, and answers people.",
     admin_listen: "127.0.0.1:9102",
     grace_seconds: "30",
     settings: &[config::SETTINGS, bus::SETTINGS],
+    errands: &[
+        Errand {
+            name: BACKUP,
+            about: "Writes all of the database into a file, as it is at this moment; prow may be running",
+            argument: "FILE",
+        },
+        Errand {
+            name: RESTORE,
+            about: "Reads such a file into a database that holds nothing yet, of either kind",
+            argument: "FILE",
+        },
+    ],
 };
 
 /// Reads the configuration.
@@ -50,6 +66,19 @@ pub async fn check(config: Config) -> Findings {
     store::examine(&config.database, &mut findings).await;
     bus::examine(&config.bus, &mut findings).await;
     findings
+}
+
+/// Carries out `prow backup FILE` or `prow restore FILE`.
+///
+/// # Errors
+/// When the database or the file is unfit.
+pub async fn errand(config: Config, asked: Asked) -> Result<String, Failure> {
+    let done = if asked.name == BACKUP {
+        backup::write(&config.database, &asked.argument).await
+    } else {
+        backup::restore(&config.database, &asked.argument).await
+    };
+    done.map_err(|error| Failure::Dependency(chassis::chain(&error)))
 }
 
 /// Runs the control plane until the service stops.

@@ -2,6 +2,7 @@
 
 mod audit;
 mod builds;
+mod copy;
 mod database;
 mod deployments;
 mod logs;
@@ -20,6 +21,7 @@ use tokio::sync::broadcast;
 
 pub(crate) use audit::{Change, Known};
 pub(crate) use builds::{Build, Page};
+pub(crate) use copy::{Copied, CopyIn, Row};
 pub(crate) use database::{Database, examine};
 pub(crate) use deployments::{Deployment, Status};
 pub(crate) use logs::{Cursor, OpenLog, Segment};
@@ -76,6 +78,14 @@ pub(crate) enum Error {
     Corrupt(String),
     #[error("there is one of this name already")]
     Taken,
+    #[error("there is no database")]
+    Missing,
+    #[error("the database holds something already: only an empty one is filled")]
+    NotEmpty,
+    #[error("a newer prow wrote it: its database has version {0}")]
+    Newer(i64),
+    #[error("a file cannot be written or read")]
+    File(#[from] std::io::Error),
 }
 
 // === impl Store ===

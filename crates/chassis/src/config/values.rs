@@ -1,6 +1,7 @@
 //! The values that were given, and the errors found while reading them.
 
 use super::{Setting, Wrong, file};
+use crate::Service;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,7 @@ pub struct Values {
 }
 
 /// The command line of a service: one flag per setting.
-pub(crate) fn command(name: &'static str, about: &'static str, settings: &[Setting]) -> Command {
+pub(crate) fn command(service: &Service, settings: &[Setting]) -> Command {
     let help = |s: &Setting| {
         let mut text = format!("{} [file: {}]", s.about, s.key);
         for name in s.env {
@@ -43,8 +44,13 @@ pub(crate) fn command(name: &'static str, about: &'static str, settings: &[Setti
             .help(help(s))
             .global(true)
     });
-    Command::new(name)
-        .about(about)
+    let errands = service.errands.iter().map(|errand| {
+        let argument = Arg::new(errand.argument).value_name(errand.argument).required(true);
+        Command::new(errand.name).about(errand.about).arg(argument)
+    });
+    Command::new(service.name)
+        .about(service.about)
+        .subcommands(errands)
         .version(env!("CARGO_PKG_VERSION"))
         .arg(
             Arg::new("config")
@@ -232,7 +238,15 @@ mod tests {
 
     fn values(args: &[&str], env: &[(&str, &str)]) -> Values {
         let args = ["test"].iter().chain(args);
-        let matches = command("test", "", SETTINGS).try_get_matches_from(args).unwrap();
+        let service = Service {
+            name: "test",
+            about: "",
+            admin_listen: "",
+            grace_seconds: "",
+            settings: &[],
+            errands: &[],
+        };
+        let matches = command(&service, SETTINGS).try_get_matches_from(args).unwrap();
         Values::gather(
             &matches,
             SETTINGS,

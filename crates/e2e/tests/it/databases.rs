@@ -2,7 +2,7 @@
 
 use e2e::{Forge, PATIENCE};
 use serde_json::Value;
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 use testkit::{Postgres, S3, within};
 use tokio::time::Instant;
 
@@ -159,4 +159,60 @@ async fn parts_of_its_log_are_found(forge: &Forge, build: &Value) {
         found.lines().count() >= 1 && found.lines().all(|line| log.contains(line)),
         "{found}"
     );
+}
+
+/// `prow backup` or `prow restore`, beside whatever runs: whether it went well, and what it said.
+fn errand(args: &[&str], settings: &[(&str, String)]) -> (bool, String) {
+    let output = Command::new(testkit::binary("prow"))
+        .args(args)
+        .env_clear()
+        .envs(settings.iter().map(|(name, value)| (*name, value.as_str())))
+        .output()
+        .unwrap();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+#[tokio::test]
+async fn a_backup_of_a_running_system_becomes_a_running_system_on_the_other_database() {
+    let mut forge = Forge::start().await;
+    let repo = forge.repo(e2e::QUICK);
+    forge.push(&repo).await;
+    let built = forge.build_that_is("success").await;
+    // One is under way, and more come, while it is written.
+    let slow = forge.repo("FROM busybox\nRUN sleep 5\n");
+    forge.push(&slow).await;
+    forge.build_that_is("building").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backup").to_string_lossy().into_owned();
+    let data = [("PROW_DATA_DIR", forge.path("prow"))];
+    let (went_well, said) = errand(&["backup", &file], &data);
+    assert!(went_well && said.contains(" rows to "), "{said}");
+
+    // Everything of prow is lost, but for the backup.
+    forge.prow.kill();
+    let postgres = Postgres::start();
+    let settings = [("DATABASE_URL", postgres.url()), ("PROW_DATA_DIR", forge.path("prow"))];
+    let (went_well, said) = errand(&["restore", &file], &settings);
+    assert!(went_well, "{said}");
+    let (went_well, said) = errand(&["restore", &file], &settings);
+    assert!(!went_well && said.contains("only an empty one is filled"), "{said}");
+    forge.set("DATABASE_URL", &postgres.url());
+    forge.start_prow();
+
+    // What was under way ends there, and what was there still is.
+    within(PATIENCE, "the build that was under way", async || {
+        let builds = forge.builds().await;
+        (builds.len() == 2 && builds[0]["status"] == "success" && builds[1]["digest"] == built["digest"]).then_some(())
+    })
+    .await;
+    assert_eq!(forge.builds().await[1]["uid"], built["uid"]);
+    forge.push(&forge.repo(e2e::QUICK)).await;
+    within(PATIENCE, "a new one", async || {
+        (forge.builds().await.len() == 3).then_some(())
+    })
+    .await;
+    forge.build_that_is("success").await;
 }

@@ -51,6 +51,25 @@ const WORDS: &[(&str, &str)] = &[
 impl Store {
     /// Opens the database, making and migrating it as needed.
     pub(crate) async fn open(database: &Database) -> Result<Self, Error> {
+        let store = Self::connect(database).await?;
+        store.migrate(i64::MAX).await?;
+        Ok(store)
+    }
+
+    /// Brings it to this version, or as near to it as this program knows.
+    pub(super) async fn migrate(&self, version: i64) -> Result<(), Error> {
+        let steps = self.kind.migrations().into_iter();
+        let steps = steps.filter(|step| step.version <= version).collect();
+        Ok(Migrator::with_migrations(steps).run(&self.writer).await?)
+    }
+
+    /// The newest version that this program knows.
+    pub(super) fn newest(&self) -> i64 {
+        i64::try_from(self.kind.migrations().len()).unwrap_or(i64::MAX)
+    }
+
+    /// Opens the database as it is; that of SQLite is made if it is not there.
+    pub(super) async fn connect(database: &Database) -> Result<Self, Error> {
         let store = match database {
             Database::Folder(folder) => {
                 std::fs::create_dir_all(folder).map_err(Error::Folder)?;
@@ -73,9 +92,6 @@ impl Store {
                 }
             }
         };
-        Migrator::with_migrations(store.kind.migrations())
-            .run(&store.writer)
-            .await?;
         Ok(store)
     }
 }
@@ -142,9 +158,21 @@ fn file(path: &Path, mode: &str) -> String {
 }
 
 /// Whether nobody has made any table yet.
-fn is_empty(error: &sqlx::Error) -> bool {
+pub(super) fn is_empty(error: &sqlx::Error) -> bool {
     let text = error.to_string();
     text.contains("no such table") || text.contains("does not exist") && text.contains("relation")
+}
+
+// === impl Database ===
+
+impl Database {
+    /// Whether there is one, as far as that can be seen from here.
+    pub(super) fn is_there(&self) -> bool {
+        match self {
+            Self::Folder(folder) => folder.join("prow.db").exists(),
+            Self::Postgres(_) => true,
+        }
+    }
 }
 
 // === impl Kind ===
