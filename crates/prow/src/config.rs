@@ -7,7 +7,8 @@ use contract::{
     BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, Message, Notification, WebhookDelivery,
     WorkerReport, route, route::List,
 };
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use seal::SigningKey;
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// Prow's configuration.
 #[derive(Clone, Debug)]
@@ -19,6 +20,7 @@ pub struct Config {
     pub(crate) admin_token: Option<Secret>,
     pub(crate) origins: Vec<Origin>,
     pub(crate) public_badges: bool,
+    pub(crate) hooks: Option<Hooks>,
     pub(crate) bus: Settings,
     pub(crate) webhooks: List<WebhookDelivery>,
     pub(crate) builds: List<BuildQueueMessage>,
@@ -42,6 +44,28 @@ pub(crate) enum Unregistered {
     /// They lead to nothing.
     Ignore,
 }
+
+/// Whose deliveries are looked at, and asked for again when they never arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Hooks {
+    /// Base URL of GitHub's API.
+    pub(crate) api: String,
+    pub(crate) identity: Identity,
+    pub(crate) every: Duration,
+}
+
+/// Who asks GitHub.
+#[derive(Clone, Debug)]
+pub(crate) enum Identity {
+    /// A GitHub App, about its own hook.
+    App { id: String, key: Arc<SigningKey> },
+    /// Somebody who may see these hooks.
+    Token { token: Secret, hooks: Vec<String> },
+}
+
+/// Path of a hook in GitHub's API: `repos/<owner>/<name>/hooks/<number>` or `orgs/<name>/hooks/<number>`.
+#[derive(Clone, Debug)]
+struct Hook(String);
 
 /// How long a build may take.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +113,31 @@ const BADGES: Setting = Setting::new(
 )
 .env(&["BADGES"])
 .default("private");
+const GITHUB_API: Setting = Setting::new("github.api_url", "Base URL of GitHub's API")
+    .env(&["GITHUB_API_URL"])
+    .default("https://api.github.com");
+const APP_ID: Setting = Setting::new(
+    "github.app_id",
+    "Number or client id of a GitHub App whose deliveries are asked for again when they never arrived",
+)
+.env(&["GITHUB_APP_ID"]);
+const APP_KEY: Setting = Setting::new("github.app_private_key", "The app's private key, as PEM")
+    .env(&["GITHUB_APP_PRIVATE_KEY"])
+    .secret();
+const HOOKS: Setting = Setting::new(
+    "github.hooks",
+    "Instead of an app, hooks whose deliveries are looked after, comma-separated: repos/owner/name/hooks/123, orgs/name/hooks/123",
+)
+.env(&["GITHUB_HOOKS"]);
+const HOOKS_TOKEN: Setting = Setting::new("github.hooks_token", "Token that may read and redeliver these hooks")
+    .env(&["GITHUB_HOOKS_TOKEN"])
+    .secret();
+const SWEEP: Setting = Setting::new(
+    "github.sweep_seconds",
+    "How often it is looked for webhooks that never arrived, 5 to 3600 s",
+)
+.env(&["GITHUB_SWEEP_SECONDS"])
+.default("300");
 const WEBHOOKS: Setting = Setting::new("redis.webhooks_name", "Name of the list that webhooks come from")
     .env(&["REDIS_WEBHOOKS_NAME"])
     .default("forge:webhooks");
@@ -176,6 +225,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ADMIN_TOKEN,
     ORIGINS,
     BADGES,
+    GITHUB_API,
+    APP_ID,
+    APP_KEY,
+    HOOKS,
+    HOOKS_TOKEN,
+    SWEEP,
     WEBHOOKS,
     BUILDS,
     NOTIFICATIONS,
@@ -254,6 +309,7 @@ impl Config {
             data_dir,
             origins: values.list(&ORIGINS),
             public_badges: badges == "public",
+            hooks: hooks(values),
             logs,
             events: route::build_events(&builds),
             deployment_events: route::deployment_events(&deployments),
@@ -276,6 +332,44 @@ impl Config {
     pub(crate) fn lost_after(&self) -> Duration {
         self.reconcile_every * LOST_ROUNDS
     }
+}
+
+/// Whose deliveries are looked after, if anybody's are.
+fn hooks(values: &mut Values) -> Option<Hooks> {
+    let api: String = values.get(&GITHUB_API)?;
+    let every: u64 = values.get(&SWEEP)?;
+    if !(5..=3_600).contains(&every) {
+        values.refuse(&SWEEP, "expected 5 to 3600");
+    }
+    if !["https://", "http://"].iter().any(|scheme| api.starts_with(scheme)) {
+        values.refuse(&GITHUB_API, "expected https://host");
+    }
+    let (id, key): (Option<String>, Option<Secret>) = (values.optional(&APP_ID), values.optional(&APP_KEY));
+    let (hooks, token): (Vec<Hook>, Option<Secret>) = (values.list(&HOOKS), values.optional(&HOOKS_TOKEN));
+    let identity = match (id, key, token) {
+        (Some(id), Some(key), _) => match SigningKey::from_pem(key.expose()) {
+            Ok(key) => Some(Identity::App { id, key: Arc::new(key) }),
+            Err(error) => {
+                values.refuse(&APP_KEY, error);
+                None
+            }
+        },
+        (Some(_), None, _) => {
+            values.refuse(&APP_KEY, "is required with github.app_id");
+            None
+        }
+        (None, _, Some(token)) if !hooks.is_empty() => Some(Identity::Token {
+            token,
+            hooks: hooks.into_iter().map(|Hook(path)| path).collect(),
+        }),
+        (None, _, None) if !hooks.is_empty() => {
+            values.refuse(&HOOKS_TOKEN, "is required with github.hooks");
+            None
+        }
+        (None, _, _) => None,
+    };
+    let every = Duration::from_secs(every);
+    identity.map(|identity| Hooks { api, identity, every })
 }
 
 fn kept(values: &mut Values) -> Option<Kept> {
@@ -301,6 +395,29 @@ fn list<T: Message>(values: &mut Values, setting: &Setting, usual: List<T>) -> O
 }
 
 // === impl Unregistered ===
+
+impl std::str::FromStr for Hook {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let is_name = |part: &str| {
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        };
+        match parts.as_slice() {
+            ["repos", _, _, "hooks", number] | ["orgs", _, "hooks", number]
+                if parts.iter().all(|part| is_name(part) && !part.starts_with('.'))
+                    && number.parse::<u64>().is_ok() =>
+            {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err("expected repos/owner/name/hooks/123 or orgs/name/hooks/123"),
+        }
+    }
+}
 
 impl std::str::FromStr for Unregistered {
     type Err = &'static str;

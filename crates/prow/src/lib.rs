@@ -14,6 +14,7 @@ mod metrics;
 mod notice;
 mod planner;
 mod reconciler;
+mod redelivery;
 mod retention;
 mod scheduler;
 mod service;
@@ -101,15 +102,10 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         let keeper = keeper.clone();
         move || keeper.clone().run()
     });
-    let retention = retention::Retention::new(&config, &store, &archive);
-    keep(&life, "retention", move |stopping| retention.clone().run(stopping));
     let dispatcher = dispatcher::Dispatcher::new(&config, &bus, &store);
     let kick = dispatcher.kick();
     keep(&life, "dispatcher", move |stopping| dispatcher.clone().run(stopping));
-    let reconciler = reconciler::Reconciler::new(&config, &bus, &store, &kick);
-    keep(&life, "reconciler", move |stopping| reconciler.clone().run(stopping));
-    let scheduler = scheduler::Scheduler::new(&store, &kick);
-    keep(&life, "scheduler", move |stopping| scheduler.clone().run(stopping));
+    look_after(&config, &bus, &store, &archive, &kick, &life)?;
     let updates = updates::Updates::new(&bus, &store);
     let (announcing, hearing) = (updates.clone(), updates.clone());
     keep(&life, "announcing", move |stopping| {
@@ -156,6 +152,29 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let routes = api::routes(parts.into());
     chassis::http::serve("api", config.listen, routes, chassis::http::Limits::default(), &life).await?;
     life.ready();
+    Ok(())
+}
+
+/// What is done now and then, whatever comes.
+fn look_after(
+    config: &Config,
+    bus: &Bus,
+    store: &store::Store,
+    archive: &archive::Archive,
+    kick: &dispatcher::Kick,
+    life: &Life,
+) -> Result<(), Failure> {
+    let retention = retention::Retention::new(config, store, archive);
+    keep(life, "retention", move |stopping| retention.clone().run(stopping));
+    let reconciler = reconciler::Reconciler::new(config, bus, store, kick);
+    keep(life, "reconciler", move |stopping| reconciler.clone().run(stopping));
+    let scheduler = scheduler::Scheduler::new(store, kick);
+    keep(life, "scheduler", move |stopping| scheduler.clone().run(stopping));
+    let redelivery = redelivery::Redelivery::new(config.hooks.as_ref(), store)
+        .map_err(|error| Failure::Dependency(chassis::chain(&error)))?;
+    if let Some(redelivery) = redelivery {
+        keep(life, "redelivery", move |stopping| redelivery.clone().run(stopping));
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@ mod builds;
 mod copy;
 mod database;
 mod deployments;
+mod leases;
 mod logs;
 mod outbox;
 mod plans;

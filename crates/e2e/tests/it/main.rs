@@ -32,6 +32,8 @@ mod queues;
 #[cfg(test)]
 mod reconciling;
 #[cfg(test)]
+mod redelivery;
+#[cfg(test)]
 mod telemetry;
 #[cfg(test)]
 mod topologies;

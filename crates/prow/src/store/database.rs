@@ -197,6 +197,7 @@ impl Kind {
             step(9, "workflows", include_str!("../../migrations/9-workflows.sql")),
             step(10, "workers", include_str!("../../migrations/10-workers.sql")),
             step(11, "schedules", include_str!("../../migrations/11-schedules.sql")),
+            step(12, "leases", include_str!("../../migrations/12-leases.sql")),
         ]
     }
 

@@ -1,0 +1,25 @@
+//! What one prow does for all.
+
+use super::{Error, Store};
+use bus::clock;
+use std::time::Duration;
+
+// === impl Store ===
+
+impl Store {
+    /// Whether this is ours to do, for so long from now on.
+    pub(crate) async fn lease(&self, name: &'static str, length: Duration) -> Result<bool, Error> {
+        let now = clock::now_ms();
+        let until = now.saturating_add(i64::try_from(length.as_millis()).unwrap_or(i64::MAX));
+        let ours = sqlx::query(
+            "INSERT INTO leases (name, until) VALUES ($1, $2)
+             ON CONFLICT (name) DO UPDATE SET until = excluded.until WHERE leases.until <= $3",
+        )
+        .bind(name)
+        .bind(until)
+        .bind(now)
+        .execute(&self.writer)
+        .await?;
+        Ok(ours.rows_affected() == 1)
+    }
+}
