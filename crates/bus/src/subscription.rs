@@ -4,7 +4,7 @@ use crate::{Bus, Error, connection::Own};
 use fred::{
     clients::SubscriberClient,
     interfaces::{EventInterface as _, PubsubInterface as _},
-    types::Message,
+    types::{Message, config::Server},
 };
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
@@ -14,6 +14,8 @@ pub struct Subscription {
     /// Held, because dropping it ends the connection.
     _client: Own<SubscriberClient>,
     messages: Receiver<Message>,
+    /// Tells that the connection is there again, after it was lost.
+    reconnects: Receiver<Server>,
 }
 
 /// Something came, or may have been missed.
@@ -21,7 +23,7 @@ pub struct Subscription {
 pub enum Heard {
     /// A message.
     Message(Vec<u8>),
-    /// Messages were lost, because this reader was too slow.
+    /// Messages were lost, because this reader was too slow, or the connection was lost; then some may still be.
     Missed(u64),
     /// The connection has ended for ever.
     Ended,
@@ -69,9 +71,11 @@ impl Subscription {
         channels: &str,
     ) -> Result<Self, Error> {
         confirmed.map_err(|source| Error::redis(source, "subscribe", channels))?;
+        let reconnects = client.reconnect_rx();
         Ok(Self {
             _client: client,
             messages,
+            reconnects,
         })
     }
 
@@ -86,7 +90,11 @@ impl Subscription {
 
     /// The next message. Cancel-safe.
     pub async fn next(&mut self) -> Heard {
-        match self.messages.recv().await {
+        let heard = tokio::select! {
+            heard = self.messages.recv() => heard,
+            Ok(_) | Err(RecvError::Lagged(_)) = self.reconnects.recv() => return Heard::Missed(0),
+        };
+        match heard {
             Ok(message) => Heard::Message(message.value.as_bytes().unwrap_or_default().to_vec()),
             Err(RecvError::Lagged(missed)) => Heard::Missed(missed),
             Err(RecvError::Closed) => Heard::Ended,

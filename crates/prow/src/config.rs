@@ -30,6 +30,7 @@ pub struct Config {
     pub(crate) notifications: List<Notification>,
     pub(crate) workers: List<WorkerReport>,
     pub(crate) cancel_channel: String,
+    pub(crate) updates_channel: String,
     pub(crate) unregistered: Unregistered,
     pub(crate) deadlines: Deadlines,
     pub(crate) kept: Kept,
@@ -159,6 +160,12 @@ const WORKERS: Setting = Setting::new(
 const CANCEL: Setting = Setting::new("redis.cancel_channel_name", "Channel of cancel requests")
     .env(&["REDIS_CANCEL_CHANNEL_NAME"])
     .default(route::CANCEL);
+const UPDATES: Setting = Setting::new(
+    "redis.updates_channel_name",
+    "Channel on which prows tell each other what has changed",
+)
+.env(&["REDIS_UPDATES_CHANNEL_NAME"])
+.default(route::UPDATES);
 
 const UNREGISTERED: Setting = Setting::new(
     "projects.unregistered",
@@ -237,6 +244,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     DEPLOYMENTS,
     WORKERS,
     CANCEL,
+    UPDATES,
     UNREGISTERED,
     RUNNING,
     WAITING,
@@ -291,6 +299,7 @@ impl Config {
         let workers = list(values, &WORKERS, route::workers());
         let deployments = list(values, &DEPLOYMENTS, route::deployments());
         let cancel_channel: String = values.get(&CANCEL)?;
+        let updates_channel: String = values.get(&UPDATES)?;
         let unregistered = values.get(&UNREGISTERED);
         let bus = Settings::read(values)?;
         let (running, waiting) = (values.get(&RUNNING), values.get(&WAITING));
@@ -321,6 +330,7 @@ impl Config {
             bus,
             builds,
             cancel_channel,
+            updates_channel,
             kept: kept(values)?,
             unregistered: unregistered?,
             deadlines,

@@ -106,7 +106,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let kick = dispatcher.kick();
     keep(&life, "dispatcher", move |stopping| dispatcher.clone().run(stopping));
     look_after(&config, &bus, &store, &archive, &kick, &life)?;
-    let updates = updates::Updates::new(&bus, &store);
+    let updates = updates::Updates::new(&bus, &store, &config.updates_channel);
     let (announcing, hearing) = (updates.clone(), updates.clone());
     keep(&life, "announcing", move |stopping| {
         announcing.clone().announce(stopping)

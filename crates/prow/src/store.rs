@@ -85,6 +85,8 @@ pub(crate) enum Error {
     NotEmpty,
     #[error("a newer prow wrote it: its database has version {0}")]
     Newer(i64),
+    #[error("it is of version {0}, and this database has version {1} already: take one that was never used")]
+    Older(i64, i64),
     #[error("a file cannot be written or read")]
     File(#[from] std::io::Error),
 }

@@ -5,11 +5,14 @@
 
 use crate::store::{Build, Changed, Changes, Deployment, Store};
 use bus::{Bus, Heard, clock};
-use contract::{Timestamp, route};
+use contract::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::{
+    sync::broadcast::{self, error::RecvError},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 /// What has changed.
@@ -53,6 +56,7 @@ pub(crate) enum Told {
 pub(crate) struct Updates {
     bus: Bus,
     store: Store,
+    channel: String,
     watchers: broadcast::Sender<Told>,
 }
 
@@ -60,16 +64,19 @@ pub(crate) struct Updates {
 const WAITING: usize = 1_024;
 /// Changes within this time are told together.
 const GATHER: Duration = Duration::from_millis(20);
+/// A connection that is there again has subscribed again within this time.
+const RESUBSCRIBED: Duration = Duration::from_secs(3);
 /// Pause before the channel is listened to again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 // === impl Updates ===
 
 impl Updates {
-    pub(crate) fn new(bus: &Bus, store: &Store) -> Self {
+    pub(crate) fn new(bus: &Bus, store: &Store, channel: &str) -> Self {
         Self {
             bus: bus.clone(),
             store: store.clone(),
+            channel: channel.to_owned(),
             watchers: broadcast::Sender::new(WAITING),
         }
     }
@@ -86,6 +93,10 @@ impl Updates {
         loop {
             let first = tokio::select! {
                 first = changes.recv() => first,
+                () = tokio::time::sleep(PAUSE), if missed => {
+                    missed = !self.publish(&Told::Missed).await;
+                    continue;
+                }
                 () = stopping.cancelled() => return,
             };
             tokio::time::sleep(GATHER).await;
@@ -107,29 +118,47 @@ impl Updates {
                 () = self.listen() => {}
                 () = stopping.cancelled() => return,
             }
-            self.watchers.send(Told::Missed).ok(); // Whoever watches; there may be nobody.
             tokio::time::sleep(PAUSE).await;
         }
     }
 
     async fn listen(&self) {
-        let mut channel = match self.bus.subscribe(route::UPDATES).await {
+        let mut channel = match self.bus.subscribe(&self.channel).await {
             Ok(channel) => channel,
             Err(error) => {
                 tracing::warn!(error = %chassis::chain(&error), "cannot hear of changes yet");
                 return;
             }
         };
+        self.pass_on(Told::Missed); // Before this nobody listened.
+        let mut again_at = None;
         loop {
-            let told = match channel.next().await {
-                Heard::Message(bytes) => serde_json::from_slice(&bytes).ok(),
-                Heard::Missed(_) => Some(Told::Missed),
-                Heard::Ended => return,
+            let heard = tokio::select! {
+                heard = channel.next() => heard,
+                () = at(again_at) => {
+                    again_at = None;
+                    self.pass_on(Told::Missed);
+                    continue;
+                }
             };
-            if let Some(told) = told {
-                self.watchers.send(told).ok(); // Whoever watches; there may be nobody.
+            match heard {
+                Heard::Message(bytes) => {
+                    if let Ok(told) = serde_json::from_slice(&bytes) {
+                        self.pass_on(told);
+                    }
+                }
+                Heard::Missed(_) => {
+                    // It may still be missing some, until it has subscribed again.
+                    again_at = Some(Instant::now() + RESUBSCRIBED);
+                    self.pass_on(Told::Missed);
+                }
+                Heard::Ended => return,
             }
         }
+    }
+
+    fn pass_on(&self, told: Told) {
+        self.watchers.send(told).ok(); // Whoever watches; there may be nobody.
     }
 
     /// Says what has become of something; false when nobody could be told.
@@ -150,13 +179,21 @@ impl Updates {
 
     async fn publish(&self, told: &Told) -> bool {
         let text = serde_json::to_string(told).unwrap_or_default();
-        match self.bus.publish(route::UPDATES, text).await {
+        match self.bus.publish(&self.channel, text).await {
             Ok(()) => true,
             Err(error) => {
                 tracing::debug!(error = %chassis::chain(&error), "cannot tell of a change");
                 false
             }
         }
+    }
+}
+
+/// At this time, if there is one.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Webhooks that never arrived are asked for again.
 
-use crate::planning::commit;
+use crate::planning::{builds_are, commit, push};
 use e2e::{Forge, WEBHOOK_SECRET};
 use testkit::{GithubApi, Hook, eventually};
 
@@ -25,14 +25,18 @@ async fn with_github(forge: &mut Forge, settings: &[(&str, &str)]) -> GithubApi 
 #[tokio::test]
 async fn what_never_arrived_is_asked_for_until_it_does_and_three_times_at_most() {
     let mut forge = Forge::start_with(0, &[]).await;
+    let (lost, here, late) = (hook("lost"), hook("here"), hook("late"));
+    assert_eq!(here.send(&forge.gateway_url()).await.0, 202);
+    // After the first push to this branch, which never arrived, came another.
+    assert_eq!(push(&forge, "refs/heads/late", '8', '9', &[]).await, 202);
+    builds_are(&forge, &["default 9 queued", "default 1 queued"]).await;
     let settings = [
         ("GITHUB_HOOKS", "repos/acme/shop/hooks/7"),
         ("GITHUB_HOOKS_TOKEN", "a-token-for-hooks"),
     ];
     let github = with_github(&mut forge, &settings).await;
-    let (lost, here) = (hook("lost"), hook("here"));
-    assert_eq!(here.send(&forge.gateway_url()).await.0, 202);
-    github.has_delivered("arrived", 300, 202, None);
+    github.has_delivered("arrived", 30, 202, None);
+    github.has_delivered(&late.delivery.clone(), 280, 502, Some(late));
     github.has_delivered(&lost.delivery.clone(), 300, 502, Some(lost));
     github.has_delivered(&here.delivery.clone(), 300, 0, Some(here.clone())); // It came, but GitHub had given up.
     github.has_delivered("forgotten", 3 * 86_400 + 60, 502, None);
@@ -42,12 +46,15 @@ async fn what_never_arrived_is_asked_for_until_it_does_and_three_times_at_most()
 
     eventually("what was lost is built", async || {
         let builds = forge.builds().await;
-        let is_built = |branch: &str| {
-            builds
-                .iter()
-                .any(|build| build["git_ref"] == format!("refs/heads/{branch}"))
+        let of = |branch: &str, commit: char, status: &str| {
+            builds.iter().any(|build| {
+                build["git_ref"] == format!("refs/heads/{branch}")
+                    && build["commit"].as_str().is_some_and(|hash| hash.starts_with(commit))
+                    && build["status"] == status
+            })
         };
-        (builds.len() == 2 && is_built("lost") && is_built("here")).then_some(())
+        let newer_wins = of("late", '9', "queued") && of("late", '1', "superseded");
+        (builds.len() == 4 && of("lost", '1', "queued") && of("here", '1', "queued") && newer_wins).then_some(())
     })
     .await;
     for times in 1..=3 {
@@ -72,7 +79,7 @@ async fn what_never_arrived_is_asked_for_until_it_does_and_three_times_at_most()
         (0, 0, 0)
     );
     assert!(github.tokens().iter().all(|token| token == "a-token-for-hooks"));
-    assert_eq!(forge.builds().await.len(), 2);
+    assert_eq!(forge.builds().await.len(), 4);
 }
 
 #[tokio::test]

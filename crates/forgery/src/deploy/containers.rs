@@ -311,11 +311,11 @@ impl Engine {
             .stderr(true)
             .tail(LAST_LINES)
             .build();
-        let lines = self.docker.logs(container, Some(options));
-        let lines: Vec<String> = lines
-            .filter_map(async |line| Some(line.ok()?.to_string().trim_end().to_owned()))
-            .collect()
-            .await;
+        let mut output = Box::pin(self.docker.logs(container, Some(options)));
+        let mut lines = Vec::new();
+        while let Some(line) = output.next().await {
+            lines.extend(line.map(|line| line.to_string().trim_end().to_owned()));
+        }
         if lines.is_empty() {
             String::new()
         } else {

@@ -138,7 +138,12 @@ impl Webhooks {
                 told.push(format!("{service}: build {} has not ended yet", build.id));
             } else {
                 told.push(format!("{service}: build {} is repeated", build.id));
-                let id = planner::asked_again_id(&build.message.id, &webhook.id);
+                // By the first of them, so that the same delivery asks for the same, however often it is planned.
+                let first = match build.rerun_of {
+                    Some(first) => self.store.build_by_number(first).await?.map(|first| first.message.id),
+                    None => None,
+                };
+                let id = planner::asked_again_id(first.as_ref().unwrap_or(&build.message.id), &webhook.id);
                 let again = build.again(id, "webhook")?;
                 let intents = notice::queued(&again, traceparent)?;
                 builds.push((again, Concurrency::Queue, intents));

@@ -13,10 +13,21 @@ pub(super) struct Attempt {
     pub(super) guid: String,
     pub(super) delivered_at: Timestamp,
     /// Whether somebody asked for it.
-    pub(super) redelivery: bool,
+    redelivery: bool,
     /// What was answered; 0 when nothing was.
-    pub(super) status_code: u16,
-    pub(super) event: String,
+    status_code: u16,
+}
+
+/// A delivery that no attempt has brought, and that may be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub(super) guid: String,
+    /// When it should have come.
+    pub(super) due_at: i64,
+    /// Number of the newest attempt.
+    pub(super) newest: u64,
+    /// When that was made.
+    tried_at: i64,
 }
 
 /// Most attempts that are asked for, of each delivery.
@@ -24,27 +35,46 @@ const MOST: usize = 3;
 /// An attempt that is younger than this may not have ended, in milliseconds.
 const YOUNG: i64 = 60_000;
 
-/// Of each delivery that no attempt has brought the newest attempt, those first that were made first.
-pub(super) fn choose(attempts: &[Attempt], now: i64) -> Vec<Attempt> {
+/// The deliveries that no attempt has brought, those first that should have come first.
+pub(super) fn lost(attempts: &[Attempt]) -> Vec<Lost> {
     let mut deliveries: BTreeMap<&str, Vec<&Attempt>> = BTreeMap::new();
     for attempt in attempts {
         deliveries.entry(&attempt.guid).or_default().push(attempt);
     }
-    let is_wanted = |attempts: &Vec<&Attempt>| {
-        let arrived = attempts.iter().any(|attempt| (200..300).contains(&attempt.status_code));
+    let one = |(guid, attempts): (&str, Vec<&Attempt>)| {
         let asked = attempts.iter().filter(|attempt| attempt.redelivery).count();
-        let is_old = |attempt: &&Attempt| attempt.delivered_at.as_millis() <= now - YOUNG;
-        !arrived && asked < MOST && attempts.iter().all(is_old)
+        if asked >= MOST || attempts.iter().any(|attempt| attempt.has_arrived()) {
+            return None;
+        }
+        let at = |attempt: &&&Attempt| attempt.delivered_at.as_millis();
+        let (first, newest) = (attempts.iter().min_by_key(at)?, attempts.iter().max_by_key(at)?);
+        Some(Lost {
+            guid: guid.to_owned(),
+            due_at: first.delivered_at.as_millis(),
+            newest: newest.id,
+            tried_at: newest.delivered_at.as_millis(),
+        })
     };
-    let newest = |attempts: Vec<&Attempt>| {
-        attempts
-            .into_iter()
-            .max_by_key(|attempt| attempt.delivered_at.as_millis())
-            .cloned()
-    };
-    let mut chosen: Vec<Attempt> = deliveries.into_values().filter(is_wanted).filter_map(newest).collect();
-    chosen.sort_by_key(|attempt| attempt.delivered_at.as_millis());
-    chosen
+    let mut lost: Vec<Lost> = deliveries.into_iter().filter_map(one).collect();
+    lost.sort_by_key(|lost| lost.due_at);
+    lost
+}
+
+/// Those that are asked for now. As long as nothing arrives it is one, to see whether things do: else an hour without
+/// gateway would use up every attempt at what it has missed.
+pub(super) fn some_of(attempts: &[Attempt], lost: Vec<Lost>, now: i64) -> Vec<Lost> {
+    let newest = attempts.iter().max_by_key(|attempt| attempt.delivered_at.as_millis());
+    let arrives = newest.is_some_and(Attempt::has_arrived);
+    let old = lost.into_iter().filter(|lost| lost.tried_at <= now - YOUNG);
+    old.take(if arrives { usize::MAX } else { 1 }).collect()
+}
+
+// === impl Attempt ===
+
+impl Attempt {
+    fn has_arrived(&self) -> bool {
+        (200..300).contains(&self.status_code)
+    }
 }
 
 #[cfg(test)]
@@ -58,13 +88,12 @@ mod tests {
             status_code,
             guid: guid.to_owned(),
             delivered_at: Timestamp::from_millis(minute * 60_000),
-            event: "push".to_owned(),
         }
     }
 
     #[test]
     fn what_never_arrived_is_asked_for_three_times_the_oldest_first() {
-        let attempts = [
+        let mut attempts = vec![
             attempt(1, "arrived", 1, false, 202),
             attempt(2, "arrived later", 2, false, 502),
             attempt(3, "arrived later", 3, true, 200),
@@ -79,11 +108,28 @@ mod tests {
             attempt(12, "just now", 1, false, 500),
             attempt(13, "just now", 10, true, 0),
         ];
-        let chosen: Vec<u64> = choose(&attempts, 10 * 60_000)
-            .iter()
-            .map(|attempt| attempt.id)
-            .collect();
-        assert_eq!(chosen, [7, 4]);
-        assert!(choose(&[], 0).is_empty());
+        let names = |lost: &[Lost]| {
+            lost.iter()
+                .map(|lost| (lost.guid.clone(), lost.newest))
+                .collect::<Vec<_>>()
+        };
+        let found = lost(&attempts);
+        let expected = [("just now", 13), ("never, twice asked", 7), ("never", 4)];
+        assert_eq!(names(&found), expected.map(|(guid, id)| (guid.to_owned(), id)));
+        assert_eq!(found[1].due_at, 60_000);
+
+        // Nothing arrives: one, to see whether it does. Something has: all of them.
+        let now = 10 * 60_000;
+        let asked = some_of(&attempts, found.clone(), now);
+        assert_eq!(names(&asked), [("never, twice asked".to_owned(), 7)]);
+        attempts.push(attempt(14, "new", 11, false, 202));
+        assert_eq!(
+            names(&some_of(&attempts, found, now)),
+            expected[1..]
+                .iter()
+                .map(|(guid, id)| ((*guid).to_owned(), *id))
+                .collect::<Vec<_>>()
+        );
+        assert!(some_of(&[], lost(&[]), 0).is_empty());
     }
 }

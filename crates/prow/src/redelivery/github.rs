@@ -55,6 +55,18 @@ const GOOD_FOR: i64 = 300;
 /// Clocks may differ by so much, in seconds.
 const SKEW: i64 = 60;
 
+// === impl Error ===
+
+impl Error {
+    /// Whether asking again would be answered the same.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY, _)
+        )
+    }
+}
+
 // === impl Github ===
 
 impl Github {
@@ -75,8 +87,8 @@ impl Github {
         })
     }
 
-    pub(super) fn sources(&self) -> impl Iterator<Item = &str> {
-        self.sources.iter().map(String::as_str)
+    pub(super) fn sources(&self) -> Vec<String> {
+        self.sources.clone()
     }
 
     /// Attempts at deliveries since then, newest first.
@@ -95,9 +107,10 @@ impl Github {
             let was_last = page.is_empty() || !page.iter().all(is_new);
             all.extend(page.into_iter().filter(is_new));
             if was_last || cursor.is_none() {
-                break;
+                return Ok(all);
             }
         }
+        tracing::warn!(source, "there are more deliveries than are looked at");
         Ok(all)
     }
 

@@ -290,12 +290,19 @@ impl Store {
 
     /// The newest build of a service, about this where it is given.
     pub(crate) async fn newest_of_service(&self, service: i64, about: Option<String>) -> Result<Option<Build>, Error> {
-        let query = select!("WHERE b.service_id = $1 AND ($2 IS NULL OR b.about = $2) ORDER BY b.id DESC LIMIT 1");
-        let row = sqlx::query(query)
-            .bind(service)
-            .bind(about)
-            .fetch_optional(&self.readers)
-            .await?;
+        // A repetition is as old as what it repeats.
+        let query = match about {
+            None => select!("WHERE b.service_id = $1 AND b.rerun_of IS NULL ORDER BY b.id DESC LIMIT 1"),
+            Some(_) => {
+                select!("WHERE b.service_id = $1 AND b.about = $2 AND b.rerun_of IS NULL ORDER BY b.id DESC LIMIT 1")
+            }
+        };
+        let query = sqlx::query(query).bind(service);
+        let query = match about {
+            None => query,
+            Some(about) => query.bind(about),
+        };
+        let row = query.fetch_optional(&self.readers).await?;
         row.as_ref().map(Build::from_row).transpose()
     }
 
@@ -307,17 +314,28 @@ impl Store {
         service: Option<&str>,
         about: Option<&str>,
     ) -> Result<Option<BuildStatus>, Error> {
-        let query = "SELECT b.status FROM builds b JOIN services s ON s.id = b.service_id WHERE b.project_id = $1
-                 AND b.status IN ('success', 'failed', 'timed_out', 'lost') AND ($2 IS NULL OR s.name = $2)
-                 AND (b.about = $3 OR $3 IS NULL AND b.about LIKE 'refs/%')
-             ORDER BY b.id DESC LIMIT 1";
-        let word: Option<String> = sqlx::query_scalar(query)
-            .bind(project)
-            .bind(service.map(text))
-            .bind(about.map(text))
-            .fetch_optional(&self.readers)
-            .await?;
-        let status = word.map(|word| word.parse()).transpose();
+        // Whoever asks may ask for what there is not: each service is looked at by an index, and not all of its past.
+        let (of_ref, of_any) = (
+            "SELECT id, status FROM (SELECT id, status FROM builds WHERE service_id = $1 AND about = $2
+                 ORDER BY id DESC LIMIT 100) newest WHERE status IN ('success', 'failed', 'timed_out', 'lost')
+             ORDER BY id DESC LIMIT 1",
+            "SELECT id, status FROM (SELECT id, status, about FROM builds WHERE service_id = $1
+                 ORDER BY id DESC LIMIT 1000) newest WHERE status IN ('success', 'failed', 'timed_out', 'lost')
+                 AND about LIKE 'refs/%' ORDER BY id DESC LIMIT 1",
+        );
+        let mut newest: Option<(i64, String)> = None;
+        let services = self.services(Some(project)).await?.into_iter();
+        for known in services.filter(|known| service.is_none_or(|wanted| known.name == wanted)) {
+            let query = sqlx::query(if about.is_some() { of_ref } else { of_any }).bind(known.id);
+            let query = match about {
+                None => query,
+                Some(about) => query.bind(text(about)),
+            };
+            let row = query.fetch_optional(&self.readers).await?;
+            let found = row.map(|row| (row.get("id"), row.get("status")));
+            newest = newest.max(found);
+        }
+        let status = newest.map(|(_, word)| word.parse()).transpose();
         status.map_err(|error: contract::UnknownWord| Error::Corrupt(error.to_string()))
     }
 

@@ -11,23 +11,26 @@ use sqlx::{
 /// Values of a row by the names of their columns; numbers, texts, or null.
 pub(crate) type Row = Map<String, Value>;
 
-/// Every table whose rows are kept, those first that others refer to, and by what its rows are ordered. What workers say
-/// of themselves comes again.
-const TABLES: &[(&str, &str)] = &[
-    ("projects", "id"),
-    ("services", "id"),
-    ("builds", "id"),
-    ("deployments", "id"),
-    ("webhooks", "delivery"),
-    ("outbox", "id"),
-    ("log_segments", "build_id, at"),
-    ("tokens", "id"),
-    ("audit", "id"),
-    ("replies", "who, key"),
-    ("workflows", "id"),
-    ("workflow_commits", "workflow_id, hash"),
-    ("notices", "event_id"),
+/// Every table whose rows are kept, those first that others refer to; by what its rows are ordered; and since which
+/// version of the database there is one. What workers say of themselves comes again.
+const TABLES: &[(&str, &str, i64)] = &[
+    ("projects", "id", 1),
+    ("services", "id", 1),
+    ("builds", "id", 1),
+    ("deployments", "id", 6),
+    ("webhooks", "delivery", 1),
+    ("outbox", "id", 1),
+    ("log_segments", "build_id, at", 4),
+    ("tokens", "id", 5),
+    ("audit", "id", 5),
+    ("replies", "who, key", 5),
+    ("workflows", "id", 9),
+    ("workflow_commits", "workflow_id, hash", 9),
+    ("notices", "event_id", 9),
+    ("redeliveries", "delivery", 13),
 ];
+/// The version of a database.
+const VERSION: &str = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
 /// Refers to a row that comes later.
 const LATER: &str = "superseded_by";
 
@@ -67,9 +70,9 @@ impl Store {
                 sqlx::query(words).execute(&mut *transaction).await?;
             }
         }
-        let version = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations");
-        take(Copied::Version(version.fetch_one(&mut *transaction).await?))?;
-        for (table, order) in TABLES {
+        let version: i64 = sqlx::query_scalar(VERSION).fetch_one(&mut *transaction).await?;
+        take(Copied::Version(version))?;
+        for (table, order, _) in TABLES.iter().filter(|(_, _, since)| *since <= version) {
             let query = AssertSqlSafe(format!("SELECT * FROM {table} ORDER BY {order}")); // Of the table above.
             let mut rows = sqlx::query(query).fetch(&mut *transaction);
             while let Some(row) = rows.try_next().await? {
@@ -86,6 +89,15 @@ pub(crate) enum Copied<'a> {
     Version(i64),
     /// A row of a table.
     Row(&'a str, Row),
+}
+
+/// The number that a query gives; 0 where the table is not there.
+async fn number(store: &Store, query: String) -> Result<i64, Error> {
+    let query = sqlx::query_scalar(AssertSqlSafe(query)); // Of the tables above.
+    match query.fetch_one(&store.readers).await {
+        Err(error) if database::is_empty(&error) => Ok(0),
+        number => Ok(number?),
+    }
 }
 
 fn values(row: &AnyRow) -> Result<Row, Error> {
@@ -119,20 +131,21 @@ impl CopyIn {
     /// Begins to fill a database that holds nothing yet.
     ///
     /// # Errors
-    /// `NotEmpty` when it holds something, `Newer` when this program does not know that version.
+    /// `NotEmpty` when it holds something, `Newer` when this program does not know that version, `Older` when the database
+    /// is past it.
     pub(crate) async fn begin(database: &Database, version: i64) -> Result<Self, Error> {
         let store = Store::connect(database).await?;
         if version > store.newest() {
             return Err(Error::Newer(version));
         }
         for table in ["projects", "tokens", "webhooks"] {
-            let query = AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
-            match sqlx::query_scalar::<_, i64>(query).fetch_one(&store.readers).await {
-                Ok(0) => {}
-                Ok(_) => return Err(Error::NotEmpty),
-                Err(error) if database::is_empty(&error) => {}
-                Err(error) => return Err(error.into()),
+            if number(&store, format!("SELECT count(*) FROM {table}")).await? > 0 {
+                return Err(Error::NotEmpty);
             }
+        }
+        let present = number(&store, VERSION.to_owned()).await?;
+        if present > version {
+            return Err(Error::Older(version, present));
         }
         store.migrate(version).await?;
         let mut transaction = store.writer.begin().await?;
@@ -154,7 +167,7 @@ impl CopyIn {
     /// Takes a row in.
     pub(crate) async fn row(&mut self, table: &str, mut row: Row) -> Result<(), Error> {
         let is_name = |name: &String| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        if !TABLES.iter().any(|(known, _)| *known == table) || !row.keys().all(is_name) {
+        if !TABLES.iter().any(|(known, ..)| *known == table) || !row.keys().all(is_name) {
             return Err(Error::Corrupt(format!("a row of {table}")));
         }
         let number = |row: &Row, name: &str| row.get(name).and_then(Value::as_i64);
@@ -195,7 +208,7 @@ impl CopyIn {
         }
         if self.store.kind == Kind::Postgres {
             // The next number of each table is the one after the last.
-            for (table, _) in TABLES.iter().filter(|(_, order)| *order == "id") {
+            for (table, ..) in TABLES.iter().filter(|(_, order, _)| *order == "id") {
                 let query = format!(
                     "SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT coalesce(max(id), 0) + 1 FROM {table}), false)"
                 );

@@ -198,6 +198,7 @@ impl Kind {
             step(10, "workers", include_str!("../../migrations/10-workers.sql")),
             step(11, "schedules", include_str!("../../migrations/11-schedules.sql")),
             step(12, "leases", include_str!("../../migrations/12-leases.sql")),
+            step(13, "order", include_str!("../../migrations/13-order.sql")),
         ]
     }
 

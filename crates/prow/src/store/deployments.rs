@@ -217,15 +217,16 @@ impl Store {
         .execute(&mut *transaction)
         .await?
         .rows_affected();
+        let mut rolled_back = None;
         if changed == 1 {
             outbox::add_all(&mut transaction, intents).await?;
             if deployment.status == Status::Success
                 && let Some(of) = deployment.rollback_of
             {
-                sqlx::query("UPDATE deployments SET status = 'rolled_back', version = version + 1 WHERE id = $1")
-                    .bind(of)
-                    .execute(&mut *transaction)
-                    .await?;
+                let query = "UPDATE deployments SET status = 'rolled_back', version = version + 1 WHERE id = $1
+                     RETURNING *";
+                let row = sqlx::query(query).bind(of).fetch_optional(&mut *transaction).await?;
+                rolled_back = row.as_ref().map(Deployment::from_row).transpose()?;
             }
             if deployment.status.has_ended() {
                 queue_next(&mut transaction, deployment.service_id).await?;
@@ -233,6 +234,7 @@ impl Store {
         }
         transaction.commit().await?;
         self.deployments_have_changed(slice::from_ref(deployment));
+        self.deployments_have_changed(rolled_back.as_slice());
         Ok(changed == 1)
     }
 
@@ -389,7 +391,10 @@ pub(super) async fn insert_after(
     intents: &[Intent],
 ) -> Result<Option<Deployment>, Error> {
     lock_service(connection, deployment.service_id).await?;
-    let query = "SELECT count(*) FROM deployments WHERE service_id = $1 AND build_id >= $2";
+    // A repetition is as new as what it repeats.
+    let query = "SELECT count(*) FROM deployments d JOIN builds b ON b.id = d.build_id
+         WHERE d.service_id = $1 AND coalesce(b.rerun_of, b.id)
+             > (SELECT coalesce(o.rerun_of, o.id) FROM builds o WHERE o.id = $2)";
     let newer: i64 = sqlx::query_scalar(query)
         .bind(deployment.service_id)
         .bind(deployment.build_id)

@@ -1,6 +1,6 @@
-//! What one prow does for all.
+//! What one prow does for all: one at a time asks for deliveries again.
 
-use super::{Error, Store};
+use super::{Error, Store, text};
 use bus::clock;
 use std::time::Duration;
 
@@ -21,5 +21,15 @@ impl Store {
         .execute(&self.writer)
         .await?;
         Ok(ours.rows_affected() == 1)
+    }
+
+    /// A delivery that never arrived is about to be asked for; it should have come then.
+    pub(crate) async fn asks_for(&self, delivery: &str, due_at: i64) -> Result<(), Error> {
+        sqlx::query("INSERT INTO redeliveries (delivery, due_at) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(text(delivery))
+            .bind(due_at)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
     }
 }

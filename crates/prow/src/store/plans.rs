@@ -1,6 +1,6 @@
 //! What follows from a webhook, or from what somebody asked for: all of it or nothing.
 
-use super::{Build, Error, Intent, Store, builds, outbox, text, turns, workflows};
+use super::{Build, Error, Intent, Kind, Store, builds, outbox, text, turns, workflows};
 use crate::{correlation, planner::Ending, service::Concurrency};
 use bus::clock;
 use contract::{BuildId, WebhookDelivery};
@@ -34,10 +34,20 @@ impl Store {
         builds: Vec<(Build, Concurrency, Vec<Intent>)>,
     ) -> Result<Vec<Build>, Error> {
         let mut transaction = self.writer.begin().await?;
+        if let (Kind::Postgres, Some(repository)) = (self.kind, &webhook.repository) {
+            hold(&mut transaction, repository.full_name.as_str()).await?;
+        }
+        let due_at = due_at(&mut transaction, webhook.id.as_str()).await?;
         let uids: Vec<&str> = builds.iter().map(|(build, ..)| build.message.id.as_str()).collect();
         let workflow_id = match (&webhook.repository, correlation::of(webhook)) {
             (Some(repository), Some(change)) => {
-                workflows::join(&mut transaction, repository.full_name.as_str(), &change).await?
+                workflows::join(
+                    &mut transaction,
+                    repository.full_name.as_str(),
+                    &change,
+                    due_at.is_some(),
+                )
+                .await?
             }
             _ => None,
         };
@@ -62,7 +72,7 @@ impl Store {
         let mut added = Vec::new();
         for (build, concurrency, intents) in builds {
             let build = Build { workflow_id, ..build };
-            added.extend(add(&mut transaction, build, concurrency, &intents).await?);
+            added.extend(add(&mut transaction, build, concurrency, due_at, &intents).await?);
         }
         if let (Some(ending), Some(repository)) = (ends, &webhook.repository) {
             end_all(&mut transaction, repository.full_name.as_str(), ending).await?;
@@ -141,12 +151,29 @@ impl Store {
     }
 }
 
+/// Until the transaction has ended no other prow records a webhook of this repository.
+async fn hold(connection: &mut AnyConnection, repository: &str) -> Result<(), Error> {
+    // sqlx's Any does not know what the function returns, which is nothing.
+    sqlx::query("SELECT CASE WHEN pg_advisory_xact_lock(hashtext($1))::text = '' THEN 1 ELSE 0 END")
+        .bind(repository)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// When a delivery should have come, if it never arrived and was asked for again.
+async fn due_at(connection: &mut AnyConnection, delivery: &str) -> Result<Option<i64>, Error> {
+    let query = sqlx::query_scalar("SELECT due_at FROM redeliveries WHERE delivery = $1");
+    Ok(query.bind(delivery).fetch_optional(connection).await?)
+}
+
 /// Adds a build, and stops those whose place it takes. One that came late, behind a push that came after it, is
-/// itself what is stopped.
+/// itself what is stopped. `due_at` is when it should have come, where that was long ago.
 async fn add(
     connection: &mut AnyConnection,
     build: Build,
     concurrency: Concurrency,
+    due_at: Option<i64>,
     intents: &[Intent],
 ) -> Result<Option<Build>, Error> {
     let in_turn = concurrency != Concurrency::Supersede;
@@ -154,7 +181,10 @@ async fn add(
         return Ok(None);
     };
     let before = builds::newest_about(connection, &build).await?;
-    let newer = before.filter(|before| concurrency != Concurrency::Queue && came_late(&build, before));
+    let newer = before.filter(|before| match due_at {
+        Some(due_at) => before.created_at > due_at,
+        None => concurrency != Concurrency::Queue && came_late(&build, before),
+    });
     if let Some(newer) = newer {
         stop(connection, build.id, &build.message.id, &newer).await?;
     } else if concurrency != Concurrency::Queue {
@@ -194,9 +224,14 @@ async fn older(connection: &mut AnyConnection, build: &Build, running: bool) -> 
 
 /// Ends every build of a project about something that is gone.
 async fn end_all(connection: &mut AnyConnection, project: &str, ending: &Ending) -> Result<(), Error> {
+    let known: Option<i64> = sqlx::query_scalar("SELECT id FROM projects WHERE name = $1")
+        .bind(project)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(project) = known else { return Ok(()) };
+    turns::lock(connection, project).await?;
     let uids: Vec<String> = sqlx::query_scalar(
-        "SELECT uid FROM builds WHERE project_id = (SELECT id FROM projects WHERE name = $1) AND about = $2
-             AND finished_at IS NULL AND ending IS NULL",
+        "SELECT uid FROM builds WHERE project_id = $1 AND about = $2 AND finished_at IS NULL AND ending IS NULL",
     )
     .bind(project)
     .bind(&ending.about)

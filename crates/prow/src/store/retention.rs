@@ -78,6 +78,8 @@ impl Store {
     pub(crate) async fn forget_workflows(&self, before: i64) -> Result<u64, Error> {
         let mut forgotten = 0;
         for query in [
+            "DELETE FROM redeliveries WHERE delivery IN (
+                 SELECT delivery FROM redeliveries WHERE due_at < $1 ORDER BY due_at LIMIT $2)",
             "DELETE FROM workflow_commits WHERE workflow_id IN (
                  SELECT id FROM workflows WHERE updated_at < $1 ORDER BY updated_at LIMIT $2)",
             "DELETE FROM workflows WHERE id IN (

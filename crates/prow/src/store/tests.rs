@@ -268,6 +268,7 @@ async fn what_no_database_takes_is_stored_all_the_same(lab: Lab) {
 async fn an_approval_a_repetition_and_an_ending_are_found_again(lab: Lab) {
     let mut held = build();
     held.held = Some("waits for approval".to_owned());
+    held.about = Some("refs/heads/x".to_owned());
     let recorded = lab.store.add_build(held, &[]).await.unwrap().unwrap();
     assert_eq!(lab.store.approve(&recorded, &[]).await.unwrap(), Approved::Queued);
     assert_eq!(lab.store.approve(&recorded, &[]).await.unwrap(), Approved::TooLate);
@@ -285,7 +286,7 @@ async fn an_approval_a_repetition_and_an_ending_are_found_again(lab: Lab) {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(newest.id, again.id);
+    assert_eq!(newest.id, recorded.id, "a repetition is as old as what it repeats");
 }
 
 async fn projects_and_services_have_one_name_each(lab: Lab) {
@@ -536,19 +537,32 @@ async fn a_deployment_follows_from_its_build_once(lab: Lab) {
     assert!(lab.store.advance_and_deploy(&next, &[], follows()).await.unwrap());
     assert!(!lab.store.advance_and_deploy(&next, &[], follows()).await.unwrap());
     assert_eq!(lab.store.deployments(service.id, None, 9).await.unwrap().len(), 1);
-    // What an older build leads to comes too late.
-    let older = lab.store.build_by_number(build.id).await.unwrap().unwrap();
-    let late = Deployment {
-        message: deploy_message("late"),
-        ..follows().unwrap().0
-    };
-    assert!(
-        lab.store
-            .advance_and_deploy(&older, &[], Some((late, Vec::new())))
-            .await
-            .unwrap()
-    );
-    assert_eq!(lab.store.deployments(service.id, None, 9).await.unwrap().len(), 1);
+    // What follows from a newer build is deployed, too; what follows from an older one, or from a repetition of that, is not.
+    let mut newer = self::build();
+    newer.message.id = "b-newer".parse().unwrap();
+    newer.payload = newer.message.to_json().unwrap();
+    let newer = lab.store.add_build(newer, &[]).await.unwrap().unwrap();
+    let again = build.again("b-again".parse().unwrap(), "api").unwrap();
+    let again = lab.store.add_build(again, &[]).await.unwrap().unwrap();
+    assert!(again.id > newer.id);
+    for (n, (of, deployments)) in [(&again, 2), (&newer, 3), (&again, 3), (&build, 3)]
+        .into_iter()
+        .enumerate()
+    {
+        let row = lab.store.build_by_number(of.id).await.unwrap().unwrap();
+        let deployment = Deployment {
+            message: deploy_message(&format!("d{n}")),
+            build_id: Some(of.id),
+            ..follows().unwrap().0
+        };
+        let follows = Some((deployment, Vec::new()));
+        assert!(lab.store.advance_and_deploy(&row, &[], follows).await.unwrap());
+        assert_eq!(
+            lab.store.deployments(service.id, None, 9).await.unwrap().len(),
+            deployments,
+            "{n}"
+        );
+    }
     let known = lab.store.build_of_image(service.id, &next.image_tag).await.unwrap();
     assert_eq!(known, Some((build.id, Some("sha256:ab".to_owned()))));
 }

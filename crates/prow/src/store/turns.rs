@@ -11,8 +11,10 @@ use std::collections::HashMap;
 
 /// So many builds of a project wait for a worker at a time, of each priority; others wait for these to begin.
 pub(super) const SHARE: i64 = 8;
-/// So many are looked at: more than can get a turn, and enough that each priority gets its own.
-const CANDIDATES: i64 = SHARE * 4;
+/// Every priority, as it is stored, in order.
+const LANES: [i64; 3] = [0, 1, 2];
+/// So many of each are looked at: more than can get a turn, so that those behind them are told why they wait.
+const CANDIDATES: i64 = SHARE * 2;
 
 const ONE_AT_A_TIME: &str = "waits for its turn: an older build of the same branch has not ended";
 const OTHERS_FIRST: &str = "waits for its turn: other builds of its project wait for a worker before it";
@@ -26,13 +28,13 @@ struct Open {
     waiting: HashMap<i64, i64>,
 }
 
-/// Builds that wait for their turn, those first that go first, and whether an older one about the same goes before.
+/// Builds of a priority that wait for their turn, those first that go first, and whether an older one about the same goes before.
 const WAITING: &str = "SELECT b.id, b.uid, b.lane, b.reason, b.message, CASE WHEN b.in_turn = 1 AND EXISTS (
          SELECT 1 FROM builds o WHERE o.service_id = b.service_id AND o.about = b.about AND o.id < b.id
              AND o.finished_at IS NULL AND o.held IS NULL) THEN 1 ELSE 0 END AS behind
      FROM builds b WHERE b.project_id = $1 AND b.finished_at IS NULL AND b.released_at IS NULL AND b.held IS NULL
-         AND b.ending IS NULL
-     ORDER BY behind, b.lane, b.id LIMIT $2";
+         AND b.ending IS NULL AND b.lane = $3
+     ORDER BY behind, b.id LIMIT $2";
 
 // === impl Store ===
 
@@ -67,11 +69,11 @@ pub(super) async fn lock(connection: &mut AnyConnection, project: i64) -> Result
 /// Gives builds of a project to forgery whose turn it is.
 pub(super) async fn release(connection: &mut AnyConnection, project: i64) -> Result<(), Error> {
     let most = lock(connection, project).await?;
-    let waiting = sqlx::query(WAITING)
-        .bind(project)
-        .bind(CANDIDATES)
-        .fetch_all(&mut *connection)
-        .await?;
+    let mut waiting = Vec::new();
+    for lane in LANES {
+        let query = sqlx::query(WAITING).bind(project).bind(CANDIDATES).bind(lane);
+        waiting.extend(query.fetch_all(&mut *connection).await?);
+    }
     if waiting.is_empty() {
         return Ok(());
     }

@@ -162,6 +162,7 @@ pub(super) async fn join(
     connection: &mut AnyConnection,
     repository: &str,
     change: &Change,
+    is_late: bool,
 ) -> Result<Option<i64>, Error> {
     let known = known(connection, repository, change).await?;
     let id = match (known, &change.key) {
@@ -170,6 +171,9 @@ pub(super) async fn join(
         (None, _) => return Ok(None), // Nobody told what it is about.
     };
     let now = clock::now_ms();
+    // What comes late does not open what was closed since; what is only named by an event is not where it is.
+    let closed = change.closed.filter(|closed| *closed || !is_late || known.is_none());
+    let branch = change.branch.as_deref().filter(|_| change.closed.is_some());
     sqlx::query(
         "UPDATE workflows SET branch = coalesce($2, branch), title = coalesce($3, title), updated_at = $4,
              merged_as = coalesce($5, merged_as),
@@ -177,11 +181,11 @@ pub(super) async fn join(
          WHERE id = $1",
     )
     .bind(id)
-    .bind(change.branch.as_deref().map(text))
+    .bind(branch.map(text))
     .bind(change.title.as_deref().map(text))
     .bind(now)
     .bind(change.merged_as.as_deref().map(text))
-    .bind(change.closed.map_or(-1, i64::from))
+    .bind(closed.map_or(-1, i64::from))
     .execute(&mut *connection)
     .await?;
     if let Some(hash) = change.commit.as_deref().filter(|_| change.closed.is_some()) {
@@ -233,7 +237,7 @@ async fn known(connection: &mut AnyConnection, repository: &str, change: &Change
     if let Some(id) = first(connection, BY_KEY, repository, key).await? {
         return Ok(Some(id));
     }
-    if key.starts_with("pull/") && !branch.is_empty() {
+    if key.starts_with("pull/") && !branch.is_empty() && change.closed.is_some() {
         // A branch that becomes a pull request takes its past along.
         let past = format!("refs/heads/{branch}");
         let query =
