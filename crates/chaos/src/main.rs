@@ -12,6 +12,7 @@
 )]
 
 mod audit;
+mod deployer;
 mod director;
 mod drills;
 mod engine;
@@ -25,6 +26,7 @@ mod sender;
 mod server;
 mod world;
 
+use deployer::Deployer;
 use director::Director;
 use drills::Drills;
 use floods::Floods;
@@ -43,6 +45,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 use world::World;
 
 // Only so that the programs of the workspace are built with what the harness needs.
@@ -95,6 +98,16 @@ async fn run(options: &Options) -> bool {
     let client = sender.client.clone();
     let mut director = Director::new(faults, options.seed, &ledger);
 
+    // Where nobody takes over from dead workers, deployments prove nothing.
+    let deployer = match options.switch_off {
+        None => Some(Arc::new(Deployer::start(&client, &world, options.seed).await)),
+        Some(_) => None,
+    };
+    let enough = CancellationToken::new();
+    let deploying = deployer
+        .clone()
+        .map(|deployer| tokio::spawn(deployer.run(enough.clone())));
+
     let began = Instant::now();
     let say = |what: &str| println!("{:>7.1} s  {what}", began.elapsed().as_secs_f64());
     let sending = tokio::spawn(Arc::clone(&sender).send_all(plan::items(options)));
@@ -104,6 +117,14 @@ async fn run(options: &Options) -> bool {
         tokio::time::sleep(director::LOOK).await;
     }
     sending.await.unwrap();
+    enough.cancel();
+    if let Some(deploying) = deploying {
+        while !deploying.is_finished() {
+            director.look(&mut world, options.n, options.n);
+            tokio::time::sleep(director::LOOK).await;
+        }
+        deploying.await.unwrap();
+    }
     say("everything is sent and well again; waiting until it is quiet");
     wait_until_quiet(&mut world, &mut director, &ledger, options.n).await;
     let (mut drills, mut checks) = (Drills::default(), Vec::new());
@@ -121,12 +142,20 @@ async fn run(options: &Options) -> bool {
     let (of_builds, apart) = audit::of_builds(&ledger, &builds, &world);
     checks.extend(of_builds);
     checks.extend(audit::of_parts(options, &client, &ledger, &builds, &world).await);
+    if let Some(deployer) = &deployer {
+        checks.extend(deployer.audit(&world).await);
+    }
     checks.extend(audit::of_redis(&ledger, &world));
     say("stopping");
     let stopped = world.stop();
     checks.extend(audit::of_machine(&world, stopped));
 
     report(&world, &drills, &ledger, &builds);
+    verdict(&checks, &apart, options.seed)
+}
+
+/// Says what was found; whether all of it is good.
+fn verdict(checks: &[audit::Check], apart: &audit::Apart, seed: u64) -> bool {
     checks.iter().for_each(audit::Check::print);
     println!(
         "and apart from that: {} forgotten by Redis, as it may with the power or in a failover; {} images replaced by \
@@ -139,7 +168,7 @@ async fn run(options: &Options) -> bool {
     } else {
         "VIOLATED"
     };
-    println!("{verdict} (seed {})", options.seed);
+    println!("{verdict} (seed {seed})");
     good
 }
 
