@@ -69,6 +69,10 @@ succeeded() { [ "$(status)" = success ]; }
 until_true "the notification came" 20 grep -q '"eventType":"build.succeeded"' "$STATE/compose-sink.log"
 grep '"eventType":"build.succeeded"' "$STATE/compose-sink.log" | grep -q '"verified":true' || die "the notification is not verified"
 
+say "a backup, while everything runs, into another database"
+compose exec -T prow service backup - > "$home/backup" && gzip --test "$home/backup"
+compose run --rm -T -e PROW_DATA_DIR=/tmp/restored prow restore - < "$home/backup" || die "the backup cannot be restored"
+
 say "what the images are: user, root file system, health"
 for id in $(compose ps -q gateway prow forgery notifier); do
   docker inspect --format '{{.Name}} user={{.Config.User}} read-only={{.HostConfig.ReadonlyRootfs}} {{.State.Health.Status}}' "$id"

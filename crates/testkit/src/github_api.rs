@@ -74,7 +74,7 @@ impl GithubApi {
     }
 
     /// It has tried to deliver this, so many seconds ago, and was answered that; 0 is nothing. Told to, it delivers the
-    /// hook again, or, without one, is not answered again.
+    /// hook again, or, without one, is not answered again. What is called `refused` it will not deliver again.
     pub fn has_delivered(&self, guid: &str, seconds_ago: i64, status: u16, hook: Option<Hook>) {
         let mut state = self.shared.state.lock().unwrap();
         let at = contract::Timestamp::from_millis(now() - seconds_ago * 1_000);
@@ -186,6 +186,9 @@ async fn again(shared: &Shared, id: u64) -> Response {
             return StatusCode::NOT_FOUND.into_response();
         };
         let guid = attempt["guid"].as_str().unwrap().to_owned();
+        if guid == "refused" {
+            return StatusCode::UNPROCESSABLE_ENTITY.into_response();
+        }
         let hook = state.hooks.get(&guid).cloned();
         (guid, hook)
     };

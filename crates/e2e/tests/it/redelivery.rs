@@ -36,6 +36,7 @@ async fn what_never_arrived_is_asked_for_until_it_does_and_three_times_at_most()
     ];
     let github = with_github(&mut forge, &settings).await;
     github.has_delivered("arrived", 30, 202, None);
+    github.has_delivered("refused", 310, 502, None); // It holds up nothing that comes after it.
     github.has_delivered(&late.delivery.clone(), 280, 502, Some(late));
     github.has_delivered(&lost.delivery.clone(), 300, 502, Some(lost));
     github.has_delivered(&here.delivery.clone(), 300, 0, Some(here.clone())); // It came, but GitHub had given up.

@@ -35,6 +35,11 @@ async fn every_prow_tells_its_watchers_what_any_prow_changes() {
         while events.next_named("build").await["status"] != "cancelled" {}
     }
 
+    // A connection was lost, and with it perhaps some of what was told.
+    forge.redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    here.next_named("missed").await;
+    there.next_named("missed").await;
+
     // Redis was away: what nobody was told is said to be missing.
     forge.redis.kill();
     forge.redis.restart();

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Every list of the system.
+/// Every list of the system, but that of workers' reports.
 pub(crate) struct Queues {
     webhooks: Queue<WebhookDelivery>,
     builds: Queue<BuildQueueMessage>,

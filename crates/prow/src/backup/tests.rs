@@ -40,6 +40,12 @@ fn lines(file: &Path) -> String {
     text
 }
 
+fn packed(text: &str) -> Vec<u8> {
+    let mut lines = GzEncoder::new(Vec::new(), Compression::fast());
+    lines.write_all(text.as_bytes()).unwrap();
+    lines.finish().unwrap()
+}
+
 #[tokio::test]
 async fn what_was_written_is_the_same_in_a_database_of_either_kind() {
     let folder = tempfile::tempdir().unwrap();
@@ -94,11 +100,6 @@ async fn a_file_that_is_not_whole_fills_nothing() {
     let whole = path("whole").to_string_lossy().into_owned();
     write(&database, &whole).await.unwrap();
     let text = lines(Path::new(&whole));
-    let packed = |text: &str| {
-        let mut lines = GzEncoder::new(Vec::new(), Compression::fast());
-        lines.write_all(text.as_bytes()).unwrap();
-        lines.finish().unwrap()
-    };
     let without = |line: usize| -> Vec<u8> {
         let lines: Vec<&str> = text
             .lines()
@@ -153,4 +154,23 @@ async fn a_file_that_is_not_whole_fills_nothing() {
         Err(Error::Store(StoreError::Missing))
     ));
     assert!(!path("nowhere").exists());
+}
+
+#[tokio::test]
+async fn a_database_that_is_past_a_backup_cannot_go_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let used = Database::Folder(folder.path().join("used"));
+    drop(Store::open(&used).await.unwrap());
+    write(&used, &path("new")).await.unwrap();
+    let text = lines(Path::new(&path("new")));
+    let (head, rest) = text.split_once('\n').unwrap();
+    let (before, _) = head.split_once("\"version\":").unwrap();
+    fs::write(path("old"), packed(&format!("{before}\"version\":12}}}}\n{rest}"))).unwrap();
+    let error = restore(&used, &path("old")).await.unwrap_err();
+    assert!(
+        chassis::chain(&error).contains("take one that was never used"),
+        "{error}"
+    );
+    restore(&used, &path("new")).await.unwrap();
 }

@@ -53,6 +53,8 @@ on_both! {
     a_webhook_is_kept_with_what_it_said_and_what_followed_again
     builds_wait_for_their_turn
     a_build_that_is_to_end_never_has_its_turn
+    no_priority_of_a_project_keeps_another_waiting
+    a_check_does_not_move_a_change_and_what_comes_late_does_not_open_it
 }
 
 impl Lab {
@@ -777,4 +779,96 @@ async fn a_build_that_is_to_end_never_has_its_turn(lab: Lab) {
     let third = lab.store.build("m3").await.unwrap().unwrap();
     assert_eq!(third.ending.unwrap(), "refs/heads/main was deleted");
     assert_eq!(lab.store.intents(Route::Cancels, 10).await.unwrap().intents.len(), 2);
+}
+
+async fn no_priority_of_a_project_keeps_another_waiting(lab: Lab) {
+    for n in 0..turns::SHARE * 5 {
+        pushed(
+            &lab,
+            &format!("f{n}"),
+            &format!("refs/heads/f{n}"),
+            Concurrency::Supersede,
+        )
+        .await;
+    }
+    for (id, priority) in [("low", contract::Priority::Low), ("high", contract::Priority::High)] {
+        let mut build = build();
+        build.message.id = id.parse().unwrap();
+        build.message.priority = Some(priority);
+        build.payload = build.message.to_json().unwrap();
+        lab.store.add_build(build, &[]).await.unwrap();
+        assert!(has_turn(&lab, id).await, "{id}");
+    }
+}
+
+/// Records what is told of a repository; the number of the change that it is about.
+async fn told(lab: &Lab, delivery: &str, source: SourceEvent, body: &str) -> Option<i64> {
+    let mut webhook = webhook(delivery);
+    let url = "https://h/o/r.git".parse().unwrap();
+    webhook.repository = Some(contract::Repository::new("o/r".parse().unwrap(), url, None));
+    (webhook.source, webhook.body) = (source, body.to_owned());
+    lab.store.record(&webhook, None, "", None, Vec::new()).await.unwrap();
+    lab.store.told_by(delivery).await.unwrap().unwrap().workflow_id
+}
+
+fn pull(head: char, state: &str) -> SourceEvent {
+    SourceEvent::PullRequest(contract::PullRequest {
+        number: 7,
+        title: "t".into(),
+        state: state.into(),
+        draft: false,
+        head_ref: "feature".into(),
+        head_sha: head.to_string().repeat(40),
+        head_repository: Some("evil/r".into()),
+        base_ref: "main".into(),
+        base_sha: "0".repeat(40),
+    })
+}
+
+async fn a_check_does_not_move_a_change_and_what_comes_late_does_not_open_it(lab: Lab) {
+    let id = told(&lab, "opened", pull('a', "open"), "{}").await.unwrap();
+    // A check may name any branch; that of a stranger's repository is none of ours.
+    let check = format!(
+        r#"{{"check_run": {{"head_sha": "{}", "head_branch": "develop"}}}}"#,
+        "a".repeat(40)
+    );
+    assert_eq!(told(&lab, "check", SourceEvent::Other, &check).await, Some(id));
+    assert_eq!(lab.store.workflow(id).await.unwrap().unwrap().branch, None);
+    let push = SourceEvent::Push {
+        git_ref: "refs/heads/develop".into(),
+        before: "0".repeat(40),
+        after: "b".repeat(40),
+        deleted: false,
+        message: None,
+    };
+    assert_ne!(told(&lab, "push", push, "{}").await, Some(id));
+
+    assert_eq!(told(&lab, "closed", pull('a', "closed"), "{}").await, Some(id));
+    lab.store.asks_for("late", 0).await.unwrap();
+    assert_eq!(told(&lab, "late", pull('a', "open"), "{}").await, Some(id));
+    assert!(lab.store.workflow(id).await.unwrap().unwrap().is_completed());
+    assert_eq!(told(&lab, "reopened", pull('a', "open"), "{}").await, Some(id));
+    assert!(!lab.store.workflow(id).await.unwrap().unwrap().is_completed());
+}
+
+#[tokio::test]
+async fn a_database_of_an_older_version_is_copied_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::connect(&Database::Folder(folder.path().to_owned()))
+        .await
+        .unwrap();
+    for version in 1..=store.newest() {
+        store.migrate(version).await.unwrap();
+        let mut copied = None;
+        store
+            .copy_out(|what| {
+                if let Copied::Version(version) = what {
+                    copied = Some(version);
+                }
+                Ok(())
+            })
+            .await
+            .unwrap();
+        assert_eq!(copied, Some(version));
+    }
 }
