@@ -3,6 +3,7 @@
 use crate::{Bus, Error, ErrorKind, keys::Keys, script};
 use bytes::Bytes;
 use contract::{Message, route::List};
+use fred::interfaces::HashesInterface as _;
 use std::{collections::BTreeMap, time::Duration};
 
 /// Puts messages on one list; cheap to clone.
@@ -60,6 +61,9 @@ impl Bus {
         }
     }
 }
+
+/// Messages of more bytes are not looked at to see since when they wait.
+const LOOKED_AT: usize = 256 * 1024;
 
 // === impl Parcel ===
 
@@ -193,6 +197,28 @@ impl<T: Message> Producer<T> {
                 .map(|(lane, n)| (lane, counts.number(n)))
                 .collect(),
         })
+    }
+
+    /// When the oldest message that waits was sent, in milliseconds since the Unix epoch by Redis's clock; `None` when
+    /// none waits, or nobody knows: foreign producers do not say, and what is longer than 256 KiB is not looked at.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn oldest(&self) -> Result<Option<i64>, Error> {
+        let (script, client) = (&self.bus.scripts().oldest, self.bus.client());
+        let args = vec![LOOKED_AT.to_string().into()];
+        let found = script::run(client, script, "oldest", self.keys.plain(), args).await?;
+        let mut oldest: Option<i64> = None;
+        for payload in found.texts() {
+            let Ok(message) = T::from_bytes(payload.as_bytes()) else {
+                continue;
+            };
+            let record = self.keys.job(&message.id());
+            let sent: Result<Option<i64>, _> = client.hget(&record, "enq").await;
+            let sent = sent.map_err(|source| Error::redis(source, "oldest", &record))?;
+            oldest = oldest.into_iter().chain(sent).min();
+        }
+        Ok(oldest)
     }
 
     /// Puts a message back that Redis has lost; `None` when it is still there, else how it ended.

@@ -45,6 +45,7 @@ scripts! {
     reap: DRAINS + LIST + "../lua/reap.lua",
     promote: DRAINS + LIST + "../lua/promote.lua",
     waiting: DRAINS + LIST + "../lua/waiting.lua",
+    oldest: DRAINS + LIST + "../lua/oldest.lua",
     requeue: FILLS + LIST + "../lua/requeue.lua",
     beat: DRAINS + LEASES + "../lua/beat.lua",
     clock: DRAINS + LEASES + "../lua/clock.lua",

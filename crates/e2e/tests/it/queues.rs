@@ -39,6 +39,10 @@ async fn dead_webhooks_are_listed_shown_sent_again_and_dropped() {
         (&json!(1), &json!(1))
     );
 
+    let age = queues["builds"]["oldest_age_seconds"].as_i64();
+    assert!(age.is_some_and(|age| (0..60).contains(&age)), "{queues}");
+    assert_eq!(queues["webhooks"]["oldest_age_seconds"], Value::Null);
+
     assert_eq!(
         forge.post("/v1/queues/webhooks/dead").await.1,
         json!({"queued": 0, "left": 1})

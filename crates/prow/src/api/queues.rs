@@ -7,7 +7,7 @@ use super::{
 };
 use crate::Config;
 use axum::{Json, extract::State};
-use bus::{Bus, DeadLetter, DeadLetters, ErrorKind, Producer, Replayed};
+use bus::{Bus, DeadLetter, DeadLetters, ErrorKind, Producer, Replayed, clock};
 use contract::{
     BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, EndpointDelivery, Message, Notification,
     WebhookDelivery, route, route::List,
@@ -76,6 +76,8 @@ pub(super) struct Depth {
     waiting: u64,
     /// How much of it on which lane.
     lanes: BTreeMap<String, u64>,
+    /// How long the oldest has waited, in seconds, where that is known.
+    oldest_age_seconds: Option<i64>,
     /// What could not be done.
     dead: u64,
 }
@@ -197,10 +199,12 @@ impl<T: Message> Queue<T> {
 
     async fn depth(&self) -> Result<Depth, Problem> {
         let (depth, dead) = (self.producer.depth().await?, self.dead.count().await?);
+        let oldest = self.producer.oldest().await?;
         Ok(Depth {
             list: self.name.clone(),
             waiting: depth.waiting,
             lanes: depth.lanes.into_iter().map(|(lane, n)| (lane.to_owned(), n)).collect(),
+            oldest_age_seconds: oldest.map(|sent| (clock::now_ms() - sent).max(0) / 1_000),
             dead,
         })
     }
