@@ -345,7 +345,7 @@ fn head(path: &Path) -> String {
     use std::io::Read as _;
     let mut text = Vec::new();
     if let Ok(file) = std::fs::File::open(path) {
-        file.take(16 * 1024).read_to_end(&mut text).ok();
+        file.take(1024 * 1024).read_to_end(&mut text).ok();
     }
     String::from_utf8_lossy(&text).into_owned()
 }
