@@ -34,6 +34,9 @@ def check(value, schema, path="$"):
         yield f"{path}: none of the allowed words"
     if isinstance(value, str) and "pattern" in schema and not re.search(schema["pattern"], value):
         yield f"{path}: {schema.get('description', schema['pattern'])}"
+    if isinstance(value, list):
+        for n, item in enumerate(value):
+            yield from check(item, schema.get("items", {}), f"{path}[{n}]")
     if isinstance(value, dict):
         for name in schema.get("required", []):
             if name not in value:

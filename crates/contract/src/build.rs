@@ -1,8 +1,8 @@
 //! What prow (or any other producer) asks of forgery: build this commit.
 
 use crate::{
-    Branch, BuildId, BuildType, CloneUrl, CommitHash, EventType, InvalidMessage, Metadata, Priority, ProjectName,
-    RelativePath, Rest, Strategy, Timestamp, fields::Fields,
+    Branch, BuildId, BuildOptions, BuildType, CloneUrl, CommitHash, EventType, InvalidMessage, Metadata, Priority,
+    ProjectName, RelativePath, Rest, Strategy, Timestamp, fields::Fields,
 };
 use std::collections::BTreeMap;
 
@@ -86,6 +86,13 @@ pub struct BuildQueueMessage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 86_400)))]
     pub timeout_seconds: Option<u32>,
+    /// Whether the commit is by somebody who may use the project's secrets; absent means yes. A build that is not
+    /// trusted gets no secret, and pushes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted: Option<bool>,
+    /// How the image is built, as far as it differs from the usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<Box<BuildOptions>>,
     /// Everything else, kept.
     #[serde(flatten)]
     pub rest: Rest,
@@ -174,6 +181,8 @@ impl BuildQueueMessage {
             image: None,
             priority: None,
             timeout_seconds: None,
+            trusted: None,
+            options: None,
             rest: Rest::new(),
         }
     }
@@ -189,6 +198,11 @@ impl BuildQueueMessage {
     /// Whether the image is to be pushed.
     pub fn push_artifact(&self) -> bool {
         self.push_artifact.unwrap_or(false)
+    }
+
+    /// Whether the build may use the project's secrets.
+    pub fn is_trusted(&self) -> bool {
+        self.trusted.unwrap_or(true)
     }
 
     /// What correlates this build with the event behind it, if anything does.
@@ -218,6 +232,8 @@ impl BuildQueueMessage {
         let image = f.optional("image");
         let priority = f.optional("priority");
         let timeout_seconds = timeout(f);
+        let trusted = f.value("trusted");
+        let options = f.value("options");
         let rest = fields.finish()?;
         let (Some(id), Some(project_name), Some(build_type), Some(source), Some(commit_hash), Some(strategy)) =
             (id, project_name, build_type, source, commit_hash, strategy)
@@ -245,6 +261,8 @@ impl BuildQueueMessage {
             image,
             priority,
             timeout_seconds,
+            trusted,
+            options,
             rest,
         })
     }

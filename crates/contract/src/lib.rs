@@ -12,6 +12,7 @@ mod log;
 mod message;
 mod metadata;
 mod notification;
+mod options;
 mod project;
 pub mod route;
 mod status;
@@ -35,6 +36,9 @@ pub use log::{LogChunk, LogLine, Stream};
 pub use message::Message;
 pub use metadata::Metadata;
 pub use notification::{Correlation, EndpointDelivery, Notification, Resource};
+pub use options::{
+    BuildNetwork, BuildOptions, ImageTag, InvalidImageTag, InvalidPlatform, InvalidSecretName, Platform, SecretName,
+};
 pub use project::{
     CloneUrl, InvalidCloneUrl, InvalidProjectName, InvalidRelativePath, ProjectName, RelativePath, Scheme,
 };

@@ -20,6 +20,7 @@ fn every_invalid_sample_is_refused_with_its_field_and_reason() {
             "not-json.txt: $: not JSON: expected ident at line 1 column 2",
             "option-injection-source.json: source: expected an https, http, ssh or file URL, or user@host:path, without credentials, spaces or options",
             "path-in-project.json: project_name: expected org/repo: 2 to 8 parts of A-Z a-z 0-9 . _ -, none starting with . or -, at most 255 bytes",
+            "secret-path.json: options: expected a letter or _, then letters, digits, _ and -, at most 64",
             "unknown-strategy.json: strategy: expected one of local, operator, prow",
             "unknown-type.json: type: expected one of dockerfile, compose, pipeline",
         ]
