@@ -67,6 +67,11 @@ pub fn hex_to_bytes(text: &str) -> Option<Vec<u8>> {
     rest.is_empty().then(|| pairs.iter().map(byte).collect())?
 }
 
+/// Bytes as standard base64 (RFC 4648).
+pub fn bytes_to_base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
 /// The bytes of standard base64 with padding; `None` if it is none.
 pub fn base64_to_bytes(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
