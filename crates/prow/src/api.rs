@@ -47,7 +47,6 @@ use std::sync::Arc;
 pub(crate) use auth::AdminToken;
 pub(crate) use problem::Problem;
 pub(crate) use queues::Queues;
-pub(crate) use workers::LISTED;
 
 /// What the routes need; cheap to clone.
 #[derive(Clone)]

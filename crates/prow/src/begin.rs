@@ -6,7 +6,7 @@ use crate::{
     service::Service,
     store::{Build, Error, Store},
 };
-use contract::{BuildQueueMessage, CommitHash, Message as _};
+use contract::{BuildQueueMessage, Message as _};
 
 /// The newest build of a service that was of this branch or tag. Prow reads no repositories; it knows what it was told of.
 pub(crate) async fn newest_of_ref(store: &Store, service: i64, name: &str) -> Result<Option<(Build, String)>, Error> {
@@ -21,16 +21,6 @@ pub(crate) async fn newest_of_ref(store: &Store, service: i64, name: &str) -> Re
         }
     }
     Ok(None)
-}
-
-/// The newest commit that is known of a branch or tag, and its whole ref.
-pub(crate) async fn known_commit(
-    store: &Store,
-    service: i64,
-    name: &str,
-) -> Result<Option<(CommitHash, String)>, Error> {
-    let newest = newest_of_ref(store, service, name).await?;
-    Ok(newest.map(|(build, git_ref)| (build.message.commit_hash, git_ref)))
 }
 
 /// Adds a build, and tells others; the one that is there already, where it was asked for twice.

@@ -1,7 +1,9 @@
 //! Which webhook becomes which builds, and ends which. Pure: a webhook and services in, a plan out.
 
-use crate::correlation;
-use crate::service::{Concurrency, Forks, Occasion, Service, USUAL};
+use crate::{
+    correlation,
+    service::{Concurrency, Forks, Occasion, Service, USUAL},
+};
 use contract::{
     Branch, BuildId, BuildQueueMessage, BuildType, CloneUrl, CommitHash, DeliveryId, EventType, Metadata, ProjectName,
     Provider, PullRequest, PullRequestData, Repository, SourceEvent, Strategy, WebhookData, WebhookDelivery,
@@ -165,8 +167,9 @@ fn for_service(
         (true, Forks::Approve) => Some("waits for approval: it comes from a fork".to_owned()),
     };
     let mut message = message(webhook, repository, wanted, service);
-    if wanted.is_from_fork && recipe.forks == Forks::BuildWithoutSecrets {
+    if wanted.is_from_fork {
         message.push_artifact = Some(false); // Anybody could replace an image.
+        message.trusted = Some(false);
     }
     Ok(Planned {
         service: service.name.clone(),

@@ -2,7 +2,6 @@
 
 use crate::{
     Config,
-    api::LISTED,
     archive::{self, Archive},
     store::{self, Store},
 };
@@ -105,7 +104,7 @@ impl Retention {
         if let Some(before) = before(self.kept.workflows) {
             forgotten += self.store.forget_workflows(before).await?;
         }
-        forgotten += self.store.forget_workers(now - LISTED).await?;
+        forgotten += self.store.forget_workers(now - store::REMEMBERED).await?;
         Ok(forgotten)
     }
 }

@@ -53,7 +53,7 @@ impl Scheduler {
                 // What was due before anybody wanted it is not.
                 let due = due.filter(|due| due.as_millisecond() > service.changed_at);
                 if let Some(due) = due {
-                    self.begin(&service, schedule, due).await?;
+                    Box::pin(self.begin(&service, schedule, due)).await?;
                 }
             }
         }

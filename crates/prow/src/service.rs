@@ -3,7 +3,9 @@
 mod patterns;
 mod schedule;
 
-use contract::{BuildQueueMessage, BuildType, DeployConfig, EventType, Priority, ProjectName, RelativePath, Strategy};
+use contract::{
+    BuildOptions, BuildQueueMessage, BuildType, DeployConfig, EventType, Priority, ProjectName, RelativePath, Strategy,
+};
 use patterns::Patterns;
 pub(crate) use schedule::Schedule;
 use schemars::JsonSchema;
@@ -53,6 +55,9 @@ pub(crate) struct Recipe {
     #[schemars(range(min = 1, max = 86_400))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) timeout_seconds: Option<u32>,
+    /// As in a build message.
+    #[serde(skip_serializing_if = "BuildOptions::is_usual")]
+    pub(crate) options: BuildOptions,
     /// Which events lead to builds; all of them by default.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) events: Vec<EventType>,
@@ -170,6 +175,9 @@ impl Recipe {
         if self.schedules.len() > MOST_SCHEDULES {
             return Some(format!("schedules: expected at most {MOST_SCHEDULES}"));
         }
+        if let Some(unknown) = self.options.rest.keys().next() {
+            return Some(format!("options: unknown field `{unknown}`"));
+        }
         self.deploy.mistake().map(|mistake| format!("deploy.{mistake}"))
     }
 
@@ -233,6 +241,7 @@ impl Recipe {
         message.nexus_repo.clone_from(&self.registry);
         message.priority = self.priority;
         message.timeout_seconds = self.timeout_seconds;
+        message.options = (!self.options.is_usual()).then(|| Box::new(self.options.clone()));
     }
 }
 

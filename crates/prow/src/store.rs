@@ -31,6 +31,7 @@ pub(crate) use plans::Approved;
 pub(crate) use services::Project;
 pub(crate) use tokens::Token;
 pub(crate) use webhooks::{Place, Told};
+pub(crate) use workers::REMEMBERED;
 pub(crate) use workflows::{Notice, Which, Workflow};
 
 /// The database; cheap to clone. Both kinds understand the same SQL, but where it says otherwise.

@@ -279,8 +279,8 @@ pub(super) async fn build(
     };
     let (commit, git_ref) = match asked.git_ref.parse::<CommitHash>() {
         Ok(commit) => (commit, None),
-        Err(_) => match begin::known_commit(store, service.id, &asked.git_ref).await? {
-            Some((commit, git_ref)) => (commit, Some(git_ref)),
+        Err(_) => match begin::newest_of_ref(store, service.id, &asked.git_ref).await? {
+            Some((newest, git_ref)) => (newest.message.commit_hash, Some(git_ref)),
             None => return Err(Problem::Unprocessable(UNKNOWN_REF.to_owned())),
         },
     };

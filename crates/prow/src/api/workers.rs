@@ -1,7 +1,7 @@
 //! Workers: who is there, and what each does.
 
 use super::{Shared, problem::Problem};
-use crate::access::Caller;
+use crate::{access::Caller, store::REMEMBERED};
 use axum::{Json, extract::State};
 use bus::clock;
 use contract::{BuildId, DeploymentId, Timestamp, WorkerReport, WorkerState, worker::Disk};
@@ -43,14 +43,12 @@ pub(super) struct DiskShown {
 
 /// One that was not heard of for so long is silent, in milliseconds.
 const SILENT: i64 = 3_000 * WorkerReport::EVERY_SECONDS as i64;
-/// Those that were heard of within a day are listed, in milliseconds.
-pub(crate) const LISTED: i64 = 24 * 3_600_000;
 
 /// Workers that were heard of within a day, those heard of last first.
 pub(super) async fn list(State(shared): State<Shared>, caller: Caller) -> Result<Json<Vec<Shown>>, Problem> {
     let (store, now) = (&shared.0.store, clock::now_ms());
     let mut shown = Vec::new();
-    for (report, heard) in store.workers(now - LISTED).await? {
+    for (report, heard) in store.workers(now - REMEMBERED).await? {
         let busy = report.builds.len();
         let mut worker = Shown::of(report, heard, now, busy);
         if caller.projects.is_some() {

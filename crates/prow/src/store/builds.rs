@@ -265,7 +265,9 @@ impl Store {
             }
         }
         transaction.commit().await?;
-        self.have_changed(slice::from_ref(build));
+        if changed == 1 {
+            self.have_changed(slice::from_ref(build));
+        }
         self.deployments_have_changed(follows.as_slice());
         Ok(changed == 1)
     }

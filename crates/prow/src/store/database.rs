@@ -70,29 +70,25 @@ impl Store {
 
     /// Opens the database as it is; that of SQLite is made if it is not there.
     pub(super) async fn connect(database: &Database) -> Result<Self, Error> {
-        let store = match database {
+        let (writer, readers, kind) = match database {
             Database::Folder(folder) => {
                 std::fs::create_dir_all(folder).map_err(Error::Folder)?;
                 let path = folder.join("prow.db");
+                // The writer first: it makes the file.
                 let writer = connect(&file(&path, "rwc"), 1, SQLITE).await?;
-                Self {
-                    readers: connect(&file(&path, "ro"), READERS, "").await?,
-                    writer,
-                    kind: Kind::Sqlite,
-                    changed: broadcast::Sender::new(CHANGES),
-                }
+                (writer, connect(&file(&path, "ro"), READERS, "").await?, Kind::Sqlite)
             }
             Database::Postgres(url) => {
                 let pool = connect(url.expose(), CONNECTIONS, POSTGRES).await?;
-                Self {
-                    readers: pool.clone(),
-                    writer: pool,
-                    kind: Kind::Postgres,
-                    changed: broadcast::Sender::new(CHANGES),
-                }
+                (pool.clone(), pool, Kind::Postgres)
             }
         };
-        Ok(store)
+        Ok(Self {
+            writer,
+            readers,
+            kind,
+            changed: broadcast::Sender::new(CHANGES),
+        })
     }
 }
 

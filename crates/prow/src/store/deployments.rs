@@ -233,7 +233,9 @@ impl Store {
             }
         }
         transaction.commit().await?;
-        self.deployments_have_changed(slice::from_ref(deployment));
+        if changed == 1 {
+            self.deployments_have_changed(slice::from_ref(deployment));
+        }
         self.deployments_have_changed(rolled_back.as_slice());
         Ok(changed == 1)
     }

@@ -51,55 +51,43 @@ macro_rules! unsent {
 // === impl Intent ===
 
 impl Intent {
-    pub(crate) fn build(message: &BuildQueueMessage, payload: &str) -> Self {
-        let priority = message.priority.unwrap_or(Priority::Normal);
+    fn new(route: Route, message_id: String, payload: String) -> Self {
         Self {
             id: 0,
-            route: Route::Builds,
-            message_id: message.id.to_string(),
-            priority,
-            payload: payload.to_owned(),
+            route,
+            message_id,
+            priority: Priority::Normal,
+            payload,
             tells: None,
         }
     }
 
-    pub(crate) fn deployment(message: &DeploymentQueueMessage, payload: &str) -> Self {
+    pub(crate) fn build(message: &BuildQueueMessage, payload: &str) -> Self {
         Self {
-            id: 0,
-            route: Route::Deployments,
-            message_id: message.id.to_string(),
-            priority: Priority::Normal,
-            payload: payload.to_owned(),
-            tells: None,
+            priority: message.priority.unwrap_or(Priority::Normal),
+            ..Self::new(Route::Builds, message.id.to_string(), payload.to_owned())
         }
+    }
+
+    pub(crate) fn deployment(message: &DeploymentQueueMessage, payload: &str) -> Self {
+        Self::new(Route::Deployments, message.id.to_string(), payload.to_owned())
     }
 
     /// Ends a build that a newer one, or nobody any more, has a use for.
     pub(crate) fn end(build: BuildId, reason: &str) -> Result<Self, Error> {
         let message_id = build.to_string();
         let request = CancelRequest::new(build, CancelOutcome::Superseded, reason);
-        Ok(Self {
-            id: 0,
-            route: Route::Cancels,
-            message_id,
-            priority: Priority::Normal,
-            payload: serde_json::to_string(&request).map_err(|error| Error::Corrupt(error.to_string()))?,
-            tells: None,
-        })
+        let payload = serde_json::to_string(&request).map_err(|error| Error::Corrupt(error.to_string()))?;
+        Ok(Self::new(Route::Cancels, message_id, payload))
     }
 
     pub(crate) fn notification(notification: &Notification) -> Result<Self, Error> {
         let payload = notification
             .to_json()
             .map_err(|error| Error::Corrupt(error.to_string()))?;
-        let message_id = notification.event_id.to_string();
         Ok(Self {
-            id: 0,
-            route: Route::Notifications,
-            message_id,
-            priority: Priority::Normal,
-            payload,
             tells: Some((notification.event_type.clone(), notification.resource.uid.clone())),
+            ..Self::new(Route::Notifications, notification.event_id.to_string(), payload)
         })
     }
 }

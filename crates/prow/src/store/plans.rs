@@ -33,13 +33,15 @@ impl Store {
         ends: Option<&Ending>,
         builds: Vec<(Build, Concurrency, Vec<Intent>)>,
     ) -> Result<Vec<Build>, Error> {
+        // Before the transaction: a body may be long, and there is one writer.
+        let change = correlation::of(webhook);
         let mut transaction = self.writer.begin().await?;
         if let (Kind::Postgres, Some(repository)) = (self.kind, &webhook.repository) {
             hold(&mut transaction, repository.full_name.as_str()).await?;
         }
         let due_at = due_at(&mut transaction, webhook.id.as_str()).await?;
         let uids: Vec<&str> = builds.iter().map(|(build, ..)| build.message.id.as_str()).collect();
-        let workflow_id = match (&webhook.repository, correlation::of(webhook)) {
+        let workflow_id = match (&webhook.repository, change) {
             (Some(repository), Some(change)) => {
                 workflows::join(
                     &mut transaction,

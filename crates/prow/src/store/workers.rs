@@ -5,6 +5,8 @@ use bus::clock;
 use contract::{Message as _, WorkerReport};
 use sqlx::Row as _;
 
+/// So long a worker is remembered that is not heard of, in milliseconds.
+pub(crate) const REMEMBERED: i64 = 24 * 3_600_000;
 /// Most workers that are listed.
 const MOST: i64 = 1_000;
 
