@@ -3,15 +3,18 @@
 use axum::{
     Router,
     body::{Body, Bytes},
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Path as UrlPath, State},
     http::{HeaderMap, Method, StatusCode, Uri, header},
     response::Response,
-    routing::any,
+    routing::{any, get},
 };
+use serde_json::{Value, json};
 use std::{
+    collections::HashMap,
+    fmt::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt as _, net::TcpListener, task::JoinHandle};
@@ -23,6 +26,7 @@ pub struct Git {
     address: String,
     token: String,
     task: JoinHandle<()>,
+    lfs: Lfs,
     /// Removed with the server, if it made it.
     folder: Option<TempDir>,
 }
@@ -41,7 +45,11 @@ pub struct Repo {
 struct Backend {
     root: PathBuf,
     token: String,
+    lfs: Lfs,
 }
+
+/// What Git LFS keeps, by digest.
+type Lfs = Arc<Mutex<HashMap<String, Vec<u8>>>>;
 
 impl Git {
     /// Serves a new folder on a free port; any user with this token may read and write.
@@ -58,11 +66,14 @@ impl Git {
         std::fs::create_dir_all(root).unwrap();
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
+        let lfs = Lfs::default();
         let backend = Arc::new(Backend {
             root: root.to_owned(),
             token: token.to_owned(),
+            lfs: Arc::clone(&lfs),
         });
         let routes = Router::new()
+            .route("/lfs/{digest}", get(object))
             .fallback(any(answer))
             .layer(DefaultBodyLimit::disable())
             .with_state(backend);
@@ -72,6 +83,7 @@ impl Git {
             address,
             token: token.to_owned(),
             task,
+            lfs,
             folder: None,
         }
     }
@@ -109,6 +121,11 @@ impl Git {
         };
         repo.commit(files, "first commit");
         repo
+    }
+
+    /// Has Git LFS give this content for a digest, whether it is its own or not.
+    pub fn keep_lfs(&self, digest: &str, content: &[u8]) {
+        self.lfs.lock().unwrap().insert(digest.to_owned(), content.to_vec());
     }
 
     /// Waits for ever.
@@ -150,7 +167,88 @@ impl Repo {
 
     /// The newest commit of `main`.
     pub fn head(&self) -> String {
-        git(self.work.path(), &["rev-parse", "HEAD"])
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// Gives it a history of so many commits over so many files, and pushes it.
+    pub fn grow(&self, commits: usize, files: usize) {
+        let mut script = String::new();
+        for n in 0..commits {
+            let text = format!("{n} {}\n", "some text of a file ".repeat(20 + n % 50));
+            writeln!(
+                script,
+                "commit refs/heads/main\ncommitter Test <test@example.org> {} +0000\ndata 6\nchange\n{}M 100644 inline files/{}\ndata {}\n{text}",
+                1_700_000_000 + n,
+                if n == 0 { "from refs/heads/main^0\n" } else { "" },
+                n % files,
+                text.len(),
+            ).unwrap();
+        }
+        let work = self.work.path();
+        let mut child = Command::new("git")
+            .current_dir(work)
+            .args(["fast-import", "--quiet", "--force"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), script.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+        self.git(&["reset", "-q", "--hard", "main"]);
+        self.git(&["push", "-q", "--force", self.bare(), "HEAD:refs/heads/main"]);
+        git(&self.bare, &["gc", "-q"]);
+    }
+
+    /// Runs git in the clone.
+    pub fn git(&self, args: &[&str]) -> String {
+        git(self.work.path(), args)
+    }
+
+    /// The clone.
+    pub fn work(&self) -> &Path {
+        self.work.path()
+    }
+
+    /// The repository on the server, as git takes it.
+    pub fn bare(&self) -> &str {
+        self.bare.to_str().unwrap()
+    }
+
+    /// Sets something of the repository on the server.
+    pub fn configure(&self, name: &str, value: &str) {
+        git(&self.bare, &["config", name, value]);
+    }
+
+    /// Makes a submodule of a commit; `commit` takes it in.
+    pub fn link(&self, path: &str, url: &str, commit: &str) {
+        let file = self.work.path().join(".gitmodules");
+        let known = std::fs::read_to_string(&file).unwrap_or_default();
+        std::fs::write(
+            &file,
+            format!("{known}[submodule \"{path}\"]\n\tpath = {path}\n\turl = {url}\n"),
+        )
+        .unwrap();
+        self.git(&[
+            "update-index",
+            "--add",
+            "--cacheinfo",
+            &format!("160000,{commit},{path}"),
+        ]);
+        std::fs::create_dir_all(self.work.path().join(path)).unwrap();
+    }
+
+    /// Writes an object of any content into the repository on the server; its name.
+    pub fn object(&self, kind: &str, content: &[u8]) -> String {
+        let file = self.work.path().join(".git/object");
+        std::fs::write(&file, content).unwrap();
+        let args = ["hash-object", "-t", kind, "-w", "--literally", "--no-filters"];
+        git(&self.bare, &[&args[..], &[file.to_str().unwrap()]].concat())
+    }
+
+    /// Makes a commit of a tree there, and a branch to it.
+    pub fn commit_of(&self, tree: &str) -> String {
+        let commit = git(&self.bare, &["commit-tree", tree, "-m", "made by hand"]);
+        git(&self.bare, &["update-ref", "refs/heads/made", &commit]);
+        commit
     }
 }
 
@@ -199,6 +297,9 @@ async fn answer(
             .body(Body::empty())
             .unwrap();
     }
+    if uri.path().ends_with("/info/lfs/objects/batch") {
+        return batch(&backend, &text("host"), &body);
+    }
     let mut child = tokio::process::Command::new("git")
         .arg("http-backend")
         .env("GIT_PROJECT_ROOT", &backend.root)
@@ -220,6 +321,32 @@ async fn answer(
     let mut input = child.stdin.take().unwrap();
     tokio::spawn(async move { input.write_all(&body).await.ok() });
     response(&child.wait_with_output().await.unwrap().stdout)
+}
+
+/// The batch API of Git LFS, as far as it gives.
+fn batch(backend: &Backend, host: &str, body: &[u8]) -> Response {
+    let wanted: Value = serde_json::from_slice(body).unwrap();
+    let known = backend.lfs.lock().unwrap();
+    let object = |object: &Value| {
+        let digest = object["oid"].as_str().unwrap();
+        let href = format!("http://{host}/lfs/{digest}");
+        match known.get(digest) {
+            Some(_) => json!({"oid": digest, "size": object["size"], "actions": {"download": {"href": href}}}),
+            None => json!({"oid": digest, "error": {"code": 404, "message": "Object does not exist"}}),
+        }
+    };
+    let objects: Vec<_> = wanted["objects"].as_array().unwrap().iter().map(object).collect();
+    let answer = json!({"transfer": "basic", "objects": objects});
+    let kind = "application/vnd.git-lfs+json";
+    Response::builder()
+        .header("content-type", kind)
+        .body(Body::from(answer.to_string()))
+        .unwrap()
+}
+
+async fn object(State(backend): State<Arc<Backend>>, UrlPath(digest): UrlPath<String>) -> Response {
+    let content = backend.lfs.lock().unwrap().get(&digest).cloned();
+    Response::new(Body::from(content.unwrap_or_default()))
 }
 
 /// What a CGI program printed (RFC 3875), as a response.

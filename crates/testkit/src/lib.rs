@@ -11,6 +11,7 @@
 )]
 
 mod cluster;
+mod ecr;
 mod eventually;
 mod git;
 mod github;
@@ -27,6 +28,7 @@ mod sink;
 mod topology;
 
 pub use cluster::Cluster;
+pub use ecr::Elastic;
 pub use eventually::{eventually, until, within};
 pub use git::{Git, Repo};
 pub use github::{Hook, push_body};

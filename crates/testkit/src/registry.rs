@@ -66,6 +66,12 @@ impl Registry {
         )
     }
 
+    /// A manifest as JSON, of an image or of several.
+    pub async fn manifest(&self, name: &str, tag: &str) -> Option<serde_json::Value> {
+        let response = self.get(&format!("/v2/{name}/manifests/{tag}")).await?;
+        serde_json::from_slice(&response.bytes().await.ok()?).ok()
+    }
+
     async fn get(&self, path: &str) -> Option<reqwest::Response> {
         crate::crypto();
         let client = reqwest::Client::builder()
@@ -73,7 +79,8 @@ impl Registry {
             .timeout(Duration::from_secs(5))
             .build()
             .unwrap();
-        let accept = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json";
+        let accept = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json, \
+            application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.index.v1+json";
         let request = client
             .get(format!("http://{}{path}", self.host()))
             .header("accept", accept);
