@@ -3,6 +3,7 @@
 use crate::{
     failure::{BuildFailure, Kind},
     ignore::Ignore,
+    secrets::dotenv,
 };
 use bytes::Bytes;
 use contract::BuildQueueMessage;
@@ -13,15 +14,18 @@ use std::{
 use tokio::sync::mpsc;
 
 /// What is sent to the engine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Context {
     folder: PathBuf,
     dockerfile: String,
     ignore: Ignore,
+    /// What goes into the context as `.env`, in place of what is there.
+    env_file: Option<String>,
 }
 
 /// Left out when a checkout brings no rules of its own: history and credentials, nothing else.
 const USUAL: &str = ".git\n.netrc\n.git-credentials\n";
+const ENV_FILE: &str = ".env";
 /// Parts of the stream that may wait for the engine.
 const PARTS: usize = 16;
 const PART: usize = 64 * 1024;
@@ -54,7 +58,10 @@ impl Context {
         };
         let ignore = Ignore::parse(&rules)
             .map_err(|error| BuildFailure::new(Kind::BuildFailed, format!(".dockerignore: {error}")))?;
+        let options = message.options.as_ref();
+        let env_file = options.filter(|options| options.write_env_file && !options.environment.is_empty());
         Ok(Self {
+            env_file: env_file.map(|options| dotenv(&options.environment)),
             folder,
             dockerfile: dockerfile.to_owned(),
             ignore,
@@ -82,6 +89,12 @@ impl Context {
         let mut tar = tar::Builder::new(to);
         tar.follow_symlinks(false);
         self.add_folder(&mut tar, "")?;
+        if let Some(text) = &self.env_file {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(u64::try_from(text.len()).unwrap_or_default());
+            header.set_mode(0o600);
+            tar.append_data(&mut header, ENV_FILE, text.as_bytes())?;
+        }
         tar.into_inner()?.flush()
     }
 
@@ -97,6 +110,9 @@ impl Context {
                 format!("{below}/{name}")
             };
             let folder = entry.file_type()?.is_dir();
+            if path == ENV_FILE && self.env_file.is_some() {
+                continue; // Whatever it is: a link would not be followed.
+            }
             let excluded = self.ignore.excludes(&path) && !self.is_needed(&path);
             if !excluded {
                 add(tar, &entry.path(), &path)?;

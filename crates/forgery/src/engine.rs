@@ -1,26 +1,27 @@
-//! The Docker Engine: building with BuildKit, tagging, pushing.
+//! The Docker Engine: its images and containers.
+
+mod build;
+mod push;
+mod session;
 
 use crate::{
-    config::Registry,
-    context::Context,
     failure::{BuildFailure, Kind},
-    progress::{self, Progress},
+    registry::Login,
 };
 use bollard::{
     Docker,
     auth::DockerCredentials,
-    body_try_stream,
     errors::Error,
-    models::BuildInfoAux,
     query_parameters::{
-        BuildImageOptionsBuilder, BuilderVersion, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
-        PushImageOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
+        ListContainersOptionsBuilder, ListImagesOptionsBuilder, PruneBuildOptions, PruneImagesOptionsBuilder,
+        RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
     },
 };
 use chassis::Findings;
-use contract::LogLine;
-use futures_util::{StreamExt as _, stream};
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, path::PathBuf, time::Duration};
+
+pub(crate) use build::Build;
+pub(crate) use session::Answers;
 
 /// The longest until the engine begins to answer; a build's upload counts towards it.
 const PATIENCE: Duration = Duration::from_hours(1);
@@ -43,30 +44,11 @@ pub(crate) struct Engine {
     pub(crate) docker: Docker,
 }
 
-/// What is to be built.
-#[derive(Debug)]
-pub(crate) struct Build {
-    pub(crate) reference: String,
-    pub(crate) context: Context,
-    pub(crate) target: Option<String>,
-    pub(crate) args: HashMap<String, String>,
-    pub(crate) labels: HashMap<String, String>,
-    /// Credentials of the registry, for base images.
-    pub(crate) registry: Option<Registry>,
-}
-
 /// What becomes of the volumes of a container that is removed, if they have no name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Volumes {
     Removed,
     Kept,
-}
-
-/// What came out.
-#[derive(Clone, Debug)]
-pub(crate) struct Built {
-    pub(crate) id: String,
-    pub(crate) size: Option<u64>,
 }
 
 // === impl Engine ===
@@ -80,56 +62,6 @@ impl Engine {
         Ok(Self { docker })
     }
 
-    /// Builds an image; dropping the future stops the build. `tell` gets the lines of its log.
-    pub(crate) async fn build(&self, build: Build, mut tell: impl FnMut(LogLine)) -> Result<Built, BuildFailure> {
-        let session = uuid::Uuid::new_v4().to_string();
-        let mut options = BuildImageOptionsBuilder::default()
-            .t(&build.reference)
-            .dockerfile(build.context.dockerfile())
-            .buildargs(&build.args)
-            .labels(&build.labels)
-            .rm(true)
-            .forcerm(true)
-            .version(BuilderVersion::BuilderBuildKit)
-            .session(&session);
-        if let Some(target) = &build.target {
-            options = options.target(target);
-        }
-        let credentials = build.registry.as_ref().and_then(|registry| {
-            let host = registry.prefix.split('/').next()?.to_owned();
-            Some(HashMap::from([(host, credentials(registry)?)]))
-        });
-        let parts = stream::unfold(build.context.stream(), async |mut parts| {
-            Some((parts.recv().await?, parts))
-        });
-        let mut messages = Box::pin(self.docker.build_image(
-            options.build(),
-            credentials,
-            Some(body_try_stream(parts)),
-        ));
-        let mut progress = Progress::default();
-        let mut ended = Ok(());
-        while let Some(message) = messages.next().await {
-            match message {
-                Ok(info) => {
-                    if let Some(BuildInfoAux::BuildKit(status)) = info.aux {
-                        progress
-                            .lines(&status, bus::clock::now_ms())
-                            .into_iter()
-                            .for_each(&mut tell);
-                    }
-                }
-                Err(error) => {
-                    ended = Err(error);
-                    break;
-                }
-            }
-        }
-        progress.rest(bus::clock::now_ms()).into_iter().for_each(&mut tell);
-        ended.map_err(|error| build_failure(&error, &progress))?;
-        self.inspect(&build.reference).await
-    }
-
     /// Gives an image another tag.
     pub(crate) async fn tag(&self, reference: &str, repository: &str, tag: &str) -> Result<(), BuildFailure> {
         let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
@@ -137,25 +69,6 @@ impl Engine {
             .tag_image(reference, Some(options))
             .await
             .map_err(|error| unavailable(&error))
-    }
-
-    /// Pushes one tag; the digest of its manifest.
-    pub(crate) async fn push(
-        &self,
-        repository: &str,
-        tag: &str,
-        registry: Option<&Registry>,
-    ) -> Result<String, BuildFailure> {
-        let options = PushImageOptionsBuilder::default().tag(tag).build();
-        // The engine asks for a header even where no login is needed.
-        let login = registry.and_then(credentials).unwrap_or_default();
-        let mut messages = Box::pin(self.docker.push_image(repository, Some(options), Some(login)));
-        let mut digest = None;
-        while let Some(message) = messages.next().await {
-            let info = message.map_err(|error| push_failure(repository, &error))?;
-            digest = info.status.as_deref().and_then(digest_of).or(digest);
-        }
-        digest.ok_or_else(|| BuildFailure::new(Kind::PushFailed, format!("pushing {repository}:{tag} gave no digest")))
     }
 
     /// Removes a name of an image; what is not there needs no removing.
@@ -239,17 +152,39 @@ impl Engine {
         Ok(tags)
     }
 
-    async fn inspect(&self, reference: &str) -> Result<Built, BuildFailure> {
+    /// Where the engine keeps what it has, on its own machine.
+    pub(crate) async fn folder(&self) -> Option<PathBuf> {
+        self.docker.info().await.ok()?.docker_root_dir.map(PathBuf::from)
+    }
+
+    /// Removes what builds left and can be made again: images of ours without a name, and the cache that nobody uses.
+    pub(crate) async fn prune(&self, installation: &str) {
+        let filters = HashMap::from([
+            ("dangling", vec!["true".to_owned()]),
+            ("label", vec![format!("{IMAGE_INSTALLATION}={installation}")]),
+        ]);
+        let images = PruneImagesOptionsBuilder::default().filters(&filters).build();
+        if let Err(error) = self.docker.prune_images(Some(images)).await {
+            tracing::warn!(%error, "cannot remove images");
+        }
+        match self.docker.prune_build(None::<PruneBuildOptions>).await {
+            Ok(pruned) => tracing::info!(
+                bytes = pruned.space_reclaimed,
+                "emptied the cache of the engine's builds"
+            ),
+            Err(error) => tracing::warn!(%error, "cannot empty the cache of the engine's builds"),
+        }
+    }
+
+    /// What an image is, and how large.
+    pub(crate) async fn inspect(&self, reference: &str) -> Result<(String, Option<u64>), BuildFailure> {
         let image = self
             .docker
             .inspect_image(reference)
             .await
             .map_err(|error| unavailable(&error))?;
         let size = image.size.and_then(|size| u64::try_from(size).ok());
-        Ok(Built {
-            id: image.id.unwrap_or_default(),
-            size,
-        })
+        Ok((image.id.unwrap_or_default(), size))
     }
 }
 
@@ -275,78 +210,14 @@ pub(crate) async fn examine(findings: &mut Findings) {
     }
 }
 
-/// Credentials for an image, if it is of this registry.
-pub(crate) fn credentials_for(registry: &Registry, reference: &str) -> Option<DockerCredentials> {
-    let host = registry.prefix.split('/').next()?;
-    let is_its = reference.strip_prefix(host).is_some_and(|rest| rest.starts_with('/'));
-    is_its.then(|| credentials(registry)).flatten()
-}
-
-fn credentials(registry: &Registry) -> Option<DockerCredentials> {
-    Some(DockerCredentials {
-        username: Some(registry.user.clone()?),
-        password: Some(registry.password.as_ref()?.expose().to_owned()),
-        serveraddress: registry.prefix.split('/').next().map(ToOwned::to_owned),
+/// A login as the engine takes it.
+pub(crate) fn credentials(host: &str, login: Login) -> DockerCredentials {
+    DockerCredentials {
+        username: Some(login.user),
+        password: Some(login.password.expose().to_owned()),
+        serveraddress: Some(host.to_owned()),
         ..DockerCredentials::default()
-    })
-}
-
-/// `v1: digest: sha256:… size: …`; the field for it is gone from newer engines' models.
-fn digest_of(status: &str) -> Option<String> {
-    let (_, after) = status.split_once("digest: ")?;
-    after
-        .split_whitespace()
-        .next()
-        .filter(|digest| digest.starts_with("sha256:"))
-        .map(ToOwned::to_owned)
-}
-
-fn build_failure(error: &Error, progress: &Progress) -> BuildFailure {
-    let text = if let Error::DockerStreamError { error } = error {
-        error.clone()
-    } else if let Error::DockerResponseServerError {
-        status_code: 400..=499,
-        message,
-    } = error
-    {
-        message.clone()
-    } else {
-        return unavailable(error);
-    };
-    if text.contains("no space left on device") {
-        return BuildFailure::new(Kind::DiskFull, "the disk of the engine is full");
     }
-    let Some((step, reason)) = progress.failed() else {
-        return BuildFailure::new(Kind::BuildFailed, text);
-    };
-    let exit_code = progress::exit_code(reason);
-    let message = match exit_code {
-        Some(code) => format!("{step} failed with exit code {code}"),
-        None => format!("{step} failed: {reason}"),
-    };
-    BuildFailure {
-        step: Some(step.to_owned()),
-        exit_code,
-        ..BuildFailure::new(Kind::BuildFailed, message)
-    }
-}
-
-fn push_failure(repository: &str, error: &Error) -> BuildFailure {
-    let text = error.to_string();
-    let lower = text.to_lowercase();
-    let denied = [
-        "unauthorized",
-        "denied",
-        "no basic auth",
-        "forbidden",
-        "authentication required",
-    ];
-    let kind = if denied.iter().any(|word| lower.contains(word)) {
-        Kind::PushDenied
-    } else {
-        Kind::PushFailed
-    };
-    BuildFailure::new(kind, format!("cannot push {repository}: {text}"))
 }
 
 pub(crate) fn unavailable(error: &Error) -> BuildFailure {
@@ -354,18 +225,4 @@ pub(crate) fn unavailable(error: &Error) -> BuildFailure {
         Kind::EngineUnavailable,
         format!("the engine failed: {}", chassis::chain(error)),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_digest_is_read_from_the_last_status() {
-        assert_eq!(
-            digest_of("main: digest: sha256:ab12 size: 528").as_deref(),
-            Some("sha256:ab12")
-        );
-        assert_eq!(digest_of("Pushed"), None);
-    }
 }

@@ -6,12 +6,12 @@
 use globset::{GlobBuilder, GlobMatcher};
 
 /// Which paths of a context are left out.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ignore {
     rules: Vec<Rule>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Rule {
     matcher: GlobMatcher,
     takes_back: bool,

@@ -5,12 +5,10 @@ use contract::{BuildId, BuildQueueMessage};
 /// The names of one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Names {
-    /// `[registry/]name`, without a tag.
-    pub(crate) repository: String,
+    /// Its path in a registry.
+    path: String,
     /// The first one is the commit's; it never moves.
     pub(crate) tags: Vec<String>,
-    /// What it is called on the engine while it is built; no other build uses that name.
-    pub(crate) local: String,
 }
 
 /// Repository of the names on the engine.
@@ -18,22 +16,19 @@ const LOCAL: &str = "forge-build";
 /// The longest tag that registries take (OCI distribution specification).
 const LONGEST_TAG: usize = 128;
 
-/// Names the image of a build; `prefix` is the registry, if it is to be pushed.
-pub(crate) fn names(message: &BuildQueueMessage, local: String, prefix: Option<&str>) -> Names {
+/// Names the image of a build.
+pub(crate) fn names(message: &BuildQueueMessage) -> Names {
     let name = message.image.as_ref().unwrap_or(&message.project_name).as_str();
-    let parts = name.split('/').map(component).collect::<Vec<_>>().join("/");
-    let repository = match prefix {
-        Some(prefix) => format!("{}/{parts}", prefix.trim_end_matches('/')),
-        None => parts,
-    };
+    let path = name.split('/').map(component).collect::<Vec<_>>().join("/");
+    let more = message.options.iter().flat_map(|options| &options.tags);
+    let branch = message.branch.iter().map(|branch| tag(branch.as_str()));
     let mut tags = vec![tag(message.commit_hash.as_str())];
-    tags.extend(message.branch.as_ref().map(|branch| tag(branch.as_str())));
-    tags.dedup();
-    Names {
-        repository,
-        tags,
-        local,
+    for another in branch.chain(more.map(ToString::to_string)) {
+        if !tags.contains(&another) {
+            tags.push(another);
+        }
     }
+    Names { path, tags }
 }
 
 /// Where an installation's images are on the engine, until they get their own names.
@@ -56,10 +51,18 @@ pub(crate) fn attempt_of(local_tag: &str) -> Option<u32> {
 }
 
 impl Names {
+    /// Its repository in a registry, or on the engine alone.
+    pub(crate) fn repository(&self, prefix: Option<&str>) -> String {
+        match prefix {
+            Some(prefix) => format!("{}/{}", prefix.trim_end_matches('/'), self.path),
+            None => self.path.clone(),
+        }
+    }
+
     /// `repository:tag` of the commit.
-    pub(crate) fn reference(&self) -> String {
+    pub(crate) fn reference(&self, repository: &str) -> String {
         let tag = self.tags.first().map_or("latest", String::as_str);
-        format!("{}:{tag}", self.repository)
+        format!("{repository}:{tag}")
     }
 }
 
@@ -127,8 +130,11 @@ mod tests {
                 Strategy::Local,
             );
             message.branch = Some(branch);
-            let names = names(&message, String::new(), prefix);
-            assert_eq!(format!("{} [{}]", names.repository, names.tags.join(" ")), expected);
+            message.options = serde_json::from_str(r#"{"tags": ["main"]}"#).unwrap();
+            let names = names(&message);
+            let tags: Vec<_> = names.tags.iter().take(2).cloned().collect();
+            assert_eq!(format!("{} [{}]", names.repository(prefix), tags.join(" ")), expected);
+            assert_eq!(names.tags.iter().filter(|tag| *tag == "main").count(), 1);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! What BuildKit tells while it builds, as log lines; and which step failed.
 
-use bollard::moby::buildkit::v1::{StatusResponse, Vertex};
+use crate::{lines::Lines, redact::Redactor};
+use bollard::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog};
 use contract::{LogLine, Stage, Stream};
 use std::collections::{HashMap, HashSet};
 
-/// The longest line; longer ones are split.
-const LONGEST_LINE: usize = 32 * 1024;
 /// The longest name of a step, in characters; a RUN may be a whole program.
 const LONGEST_NAME: usize = 200;
+const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 
 /// Follows the steps of one build.
 #[derive(Debug, Default)]
@@ -15,14 +15,22 @@ pub(crate) struct Progress {
     names: HashMap<String, String>,
     begun: HashSet<String>,
     ended: HashSet<String>,
-    /// The beginning of a line whose end has not come yet, by step and stream.
-    open: HashMap<(String, i64), Vec<u8>>,
+    /// Lines whose end has not come yet, by stream of a step.
+    open: HashMap<String, [Lines; 2]>,
     failed: Option<(String, String)>,
+    redactor: Redactor,
 }
 
 // === impl Progress ===
 
 impl Progress {
+    pub(crate) fn new(redactor: Redactor) -> Self {
+        Self {
+            redactor,
+            ..Self::default()
+        }
+    }
+
     /// The lines that follow from a message.
     pub(crate) fn lines(&mut self, status: &StatusResponse, now: i64) -> Vec<LogLine> {
         let mut lines = Vec::new();
@@ -30,18 +38,21 @@ impl Progress {
             self.vertex(vertex, now, &mut lines);
         }
         for log in &status.logs {
-            self.text(&log.vertex, log.stream, &log.msg, now, &mut lines);
+            self.text(log, now, &mut lines);
         }
         lines
     }
 
     /// What is left when the build has ended.
     pub(crate) fn rest(&mut self, now: i64) -> Vec<LogLine> {
-        let open: Vec<_> = self.open.drain().collect();
-        let lines = open.into_iter().filter(|(_, bytes)| !bytes.is_empty());
-        lines
-            .map(|((vertex, stream), bytes)| self.line(&vertex, stream, &bytes, now))
-            .collect()
+        let mut told = Vec::new();
+        for (vertex, streams) in std::mem::take(&mut self.open) {
+            for (mut lines, stream) in streams.into_iter().zip(STREAMS) {
+                let step = self.names.get(&vertex);
+                lines.rest(&self.redactor, |text| told.push(line(now, stream, step, text)));
+            }
+        }
+        told
     }
 
     /// The step that failed and its error, if one did.
@@ -52,7 +63,7 @@ impl Progress {
     }
 
     fn vertex(&mut self, vertex: &Vertex, now: i64, lines: &mut Vec<LogLine>) {
-        let name: String = vertex.name.chars().take(LONGEST_NAME).collect();
+        let name: String = self.redactor.text(&vertex.name).chars().take(LONGEST_NAME).collect();
         self.names.insert(vertex.digest.clone(), name.clone());
         if (vertex.started.is_some() || vertex.cached) && self.begun.insert(vertex.digest.clone()) {
             let cached = if vertex.cached { " (cached)" } else { "" };
@@ -64,41 +75,40 @@ impl Progress {
         if !vertex.error.is_empty() {
             // A step that was stopped because another failed is not the one that failed.
             if !vertex.error.contains("context canceled") {
-                self.failed.get_or_insert_with(|| (name.clone(), vertex.error.clone()));
+                let error = self.redactor.text(&vertex.error);
+                self.failed.get_or_insert_with(|| (name.clone(), error));
             }
-            lines.push(own(now, Some(&name), format!("failed: {}", vertex.error)));
+            let text = self.redactor.text(&format!("failed: {}", vertex.error));
+            lines.push(own(now, Some(&name), text));
         }
     }
 
-    fn text(&mut self, vertex: &str, stream: i64, text: &[u8], now: i64, lines: &mut Vec<LogLine>) {
-        let key = (vertex.to_owned(), stream);
-        let mut bytes = self.open.remove(&key).unwrap_or_default();
-        bytes.extend_from_slice(text);
-        let mut rest = bytes.as_slice();
-        while let Some(end) = rest
-            .iter()
-            .take(LONGEST_LINE + 1)
-            .position(|b| *b == b'\n')
-            .or_else(|| (rest.len() > LONGEST_LINE).then_some(LONGEST_LINE))
-        {
-            let (line, after) = rest.split_at(end);
-            lines.push(self.line(vertex, stream, line, now));
-            rest = after.strip_prefix(b"\n").unwrap_or(after);
+    fn text(&mut self, log: &VertexLog, now: i64, told: &mut Vec<LogLine>) {
+        if !self.open.contains_key(&log.vertex) {
+            self.open.insert(log.vertex.clone(), Default::default());
         }
-        self.open.insert(key, rest.to_vec());
+        let Some([out, err]) = self.open.get_mut(&log.vertex) else {
+            return;
+        };
+        let (lines, stream) = if log.stream == 2 {
+            (err, Stream::Stderr)
+        } else {
+            (out, Stream::Stdout)
+        };
+        let step = self.names.get(&log.vertex);
+        lines.push(&log.msg, &self.redactor, |text| {
+            told.push(line(now, stream, step, text));
+        });
     }
+}
 
-    fn line(&self, vertex: &str, stream: i64, bytes: &[u8], now: i64) -> LogLine {
-        // What a terminal would show after carriage returns: the last part.
-        let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-        let shown = bytes.rsplit(|b| *b == b'\r').next().unwrap_or(bytes);
-        LogLine {
-            t: now,
-            stage: Stage::Building,
-            stream: if stream == 2 { Stream::Stderr } else { Stream::Stdout },
-            step: self.names.get(vertex).cloned(),
-            text: String::from_utf8_lossy(shown).into_owned(),
-        }
+fn line(now: i64, stream: Stream, step: Option<&String>, text: String) -> LogLine {
+    LogLine {
+        t: now,
+        stage: Stage::Building,
+        stream,
+        step: step.cloned(),
+        text,
     }
 }
 
@@ -122,44 +132,41 @@ pub(crate) fn exit_code(error: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bollard::moby::buildkit::v1::VertexLog;
 
-    fn log(text: &[u8]) -> StatusResponse {
-        let log = VertexLog {
+    #[test]
+    fn what_a_step_prints_goes_by_its_name_and_stream_without_secrets() {
+        let (name, secret) = ("S".to_owned(), "hush-hush".parse().unwrap());
+        let mut progress = Progress::new(Redactor::new([(&name, &secret)]).0);
+        let vertex = Vertex {
+            digest: "v".into(),
+            name: "RUN it".into(),
+            ..Vertex::default()
+        };
+        let log = |stream, text: &[u8]| VertexLog {
             vertex: "v".into(),
-            stream: 1,
+            stream,
             msg: text.to_vec(),
             ..VertexLog::default()
         };
-        StatusResponse {
-            logs: vec![log],
+        let status = StatusResponse {
+            vertexes: vec![vertex],
+            logs: vec![
+                log(1, b"o"),
+                log(2, b"err hush-h"),
+                log(1, b"ut\nend"),
+                log(2, b"ush\n"),
+            ],
             ..StatusResponse::default()
-        }
-    }
-
-    #[test]
-    fn lines_are_whole_whatever_the_parts_they_came_in() {
-        let mut progress = Progress::default();
-        let mut texts = Vec::new();
-        for part in [b"on".as_slice(), b"e\ntwo\n\nth", b"ree\r\n10%\r20%\n", b"\xff end"] {
-            texts.extend(progress.lines(&log(part), 0).into_iter().map(|line| line.text));
-        }
-        texts.extend(progress.rest(0).into_iter().map(|line| line.text));
-        assert_eq!(texts, ["one", "two", "", "three", "20%", "\u{fffd} end"]);
-    }
-
-    #[test]
-    fn a_line_that_is_too_long_is_split_whether_it_ends_or_not() {
-        let mut progress = Progress::default();
-        let lines = progress.lines(&log(&vec![b'x'; 150_000]), 0);
-        assert_eq!(progress.lines(&log(b"\n"), 0).len(), 1, "the rest");
-        let mut ended = vec![b'x'; 4 * LONGEST_LINE];
-        ended.push(b'\n');
-        assert_eq!(progress.lines(&log(&ended), 0).len(), 4);
-        assert!(
-            lines.len() == 4 && lines.iter().all(|line| line.text.len() == LONGEST_LINE),
-            "{}",
-            lines.len()
+        };
+        let mut told = progress.lines(&status, 0);
+        told.extend(progress.rest(0));
+        let told: Vec<_> = told
+            .iter()
+            .map(|line| format!("{:?} {} {}", line.stream, line.step.as_deref().unwrap(), line.text))
+            .collect();
+        assert_eq!(
+            told,
+            ["Stdout RUN it out", "Stderr RUN it err ***", "Stdout RUN it end"]
         );
     }
 
