@@ -1,78 +1,93 @@
-//! Whether a registry takes our login, asked as the OCI distribution specification says (`GET /v2/`).
+//! Registries of images: who we are there, and what we ask of them ourselves.
 
-use crate::config::Registry;
-use chassis::Findings;
-use reqwest::{Client, Response, StatusCode, header::WWW_AUTHENTICATE};
-use std::time::Duration;
+mod check;
+mod client;
+mod ecr;
+mod logins;
 
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::{config::Registries, failure::BuildFailure};
+use std::{sync::Arc, time::Duration};
 
-/// Looks at the registry that images are pushed to.
-pub(crate) async fn examine(registry: &Registry, findings: &mut Findings) {
-    let host = registry.prefix.split('/').next().unwrap_or_default();
-    match login(registry, host).await {
-        Ok(StatusCode::OK) if registry.user.is_none() => {
-            findings.fine("registry", format!("{host} answers; no login is set"));
+pub(crate) use check::examine;
+pub(crate) use client::{Client, Manifest};
+pub(crate) use ecr::{Amazon, Ecr};
+pub(crate) use logins::{Login, Logins};
+
+/// Everything that is known of registries; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Registry {
+    pub(crate) prefix: Option<String>,
+    /// For what we ask ourselves; made once, for the certificates that it reads.
+    http: reqwest::Client,
+    logins: Logins,
+    amazon: Arc<Amazon>,
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+// === impl Registry ===
+
+impl Registry {
+    pub(crate) fn new(config: &Registries) -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            http: reqwest::Client::builder().timeout(PATIENCE).build()?,
+            prefix: config.prefix.clone(),
+            logins: config.logins.clone(),
+            amazon: Arc::new(Amazon::new(config.ecr.clone())),
+        })
+    }
+
+    /// Whether a tag there may come to mean another image.
+    pub(crate) fn moves_tags(&self, repository: &str) -> bool {
+        !(self.amazon.is_its(host(repository)) && self.amazon.is_immutable())
+    }
+
+    /// Who we are at a host.
+    pub(crate) async fn login(&self, host: &str) -> Result<Option<Login>, BuildFailure> {
+        if self.amazon.is_its(host) {
+            return self.amazon.login(host).await.map(Some);
         }
-        Ok(StatusCode::OK) => findings.fine("registry", format!("{host} takes the login")),
-        Ok(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-            let cure = "set registry.username and registry.password (REGISTRY_USERNAME, REGISTRY_PASSWORD)";
-            findings.wrong("registry", format!("{host} refuses the login"), cure);
+        Ok(self.logins.of(host).await)
+    }
+
+    /// Sees to it that a repository takes images.
+    pub(crate) async fn prepare(&self, repository: &str) -> Result<(), BuildFailure> {
+        let host = host(repository);
+        if self.amazon.is_its(host) {
+            let name = repository
+                .strip_prefix(host)
+                .unwrap_or_default()
+                .trim_start_matches('/');
+            self.amazon.prepare(host, name).await?;
         }
-        Ok(status) => findings.doubtful(
-            "registry",
-            format!("{host} answers {status}"),
-            "see whether it is a registry",
-        ),
-        Err(error) => {
-            let text = format!("{host}: {}", chassis::chain(&error));
-            findings.wrong("registry", text, "start it, or put registry.prefix (REGISTRY) right");
+        Ok(())
+    }
+
+    /// A host has refused a login that it gave: the next one is a new one. Whether there can be one.
+    pub(crate) async fn renew(&self, host: &str) -> bool {
+        let is_its = self.amazon.is_its(host);
+        if is_its {
+            self.amazon.forget(host).await;
         }
+        is_its
     }
 }
 
-/// The status that the registry, or whoever gives out its tokens, answers the login with.
-async fn login(registry: &Registry, host: &str) -> Result<StatusCode, reqwest::Error> {
-    let client = Client::builder().timeout(PATIENCE).build()?;
-    let first = match ask(&client, registry, &format!("https://{host}/v2/")).await {
-        // As the engine does for registries of this machine.
-        Err(_) if is_local(host) => ask(&client, registry, &format!("http://{host}/v2/")).await?,
-        answer => answer?,
-    };
-    match (first.status(), token_url(&first)) {
-        (StatusCode::UNAUTHORIZED, Some(url)) => Ok(ask(&client, registry, &url).await?.status()),
-        (status, _) => Ok(status),
+/// The host, with its port, of a prefix or a reference.
+pub(crate) fn host(name: &str) -> &str {
+    name.split('/').next().unwrap_or(name)
+}
+
+/// Where the engine takes an image from: its first part is a host if it looks like one.
+pub(crate) fn host_of(reference: &str) -> &str {
+    match reference.split_once('/') {
+        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
+        _ => "docker.io",
     }
 }
 
-async fn ask(client: &Client, registry: &Registry, url: &str) -> Result<Response, reqwest::Error> {
-    let mut request = client.get(url);
-    if let Some(user) = &registry.user {
-        request = request.basic_auth(user, registry.password.as_ref().map(chassis::Secret::expose));
-    }
-    request.send().await
-}
-
-/// Where the token of `Bearer realm="…",service="…"` is to be had.
-fn token_url(answer: &Response) -> Option<String> {
-    let challenge = answer
-        .headers()
-        .get(WWW_AUTHENTICATE)?
-        .to_str()
-        .ok()?
-        .strip_prefix("Bearer ")?;
-    let field = |name: &str| {
-        let (_, after) = challenge.split_once(&format!("{name}=\""))?;
-        after.split('"').next()
-    };
-    Some(format!(
-        "{}?service={}",
-        field("realm")?,
-        field("service").unwrap_or_default()
-    ))
-}
-
-fn is_local(host: &str) -> bool {
+/// Whether the engine, and so we, take a host without TLS.
+pub(crate) fn is_local(host: &str) -> bool {
     let name = host.split(':').next().unwrap_or_default();
     name == "localhost" || name.starts_with("127.")
 }
