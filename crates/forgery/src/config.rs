@@ -1,11 +1,15 @@
 //! What can be configured.
 
-use crate::git::Credentials;
+mod git;
+mod registry;
+
 use bus::Settings;
-use chassis::{Secret, Setting, Values};
+use chassis::{Setting, Values};
 use contract::{
-    BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, Scheme, WorkerReport, route, route::List,
+    BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, WorkerReport, route, route::List,
 };
+pub(crate) use git::Git;
+pub(crate) use registry::Registries;
 use std::{path::PathBuf, time::Duration};
 
 /// Forgery's configuration.
@@ -14,10 +18,15 @@ pub struct Config {
     pub(crate) slots: usize,
     pub(crate) work_dir: PathBuf,
     pub(crate) timeout: Duration,
-    pub(crate) registry: Option<Registry>,
+    pub(crate) registry: Registries,
     pub(crate) keep_images: bool,
-    pub(crate) schemes: Vec<Scheme>,
-    pub(crate) credentials: Credentials,
+    /// What must stay free on each disk, in MiB.
+    pub(crate) min_free_mib: u64,
+    /// Folder of secrets.
+    pub(crate) secrets_dir: Option<PathBuf>,
+    /// Whether builds may use the network of the engine's host.
+    pub(crate) host_network: bool,
+    pub(crate) git: Git,
     pub(crate) bus: Settings,
     pub(crate) builds: List<BuildQueueMessage>,
     pub(crate) events: List<BuildEvent>,
@@ -29,15 +38,6 @@ pub struct Config {
     /// Where rehearsals leave their traces; without it there are none.
     #[cfg(feature = "rehearsal")]
     pub(crate) rehearsal: Option<PathBuf>,
-}
-
-/// Where images are pushed.
-#[derive(Clone, Debug)]
-pub(crate) struct Registry {
-    /// Host and port, and a path if the images have one in common.
-    pub(crate) prefix: String,
-    pub(crate) user: Option<String>,
-    pub(crate) password: Option<Secret>,
 }
 
 const SLOTS: Setting = Setting::new("slots", "How many builds run at once, 1 to 64")
@@ -52,36 +52,29 @@ const TIMEOUT: Setting = Setting::new(
 )
 .env(&["BUILD_TIMEOUT_SECONDS"])
 .default("1800");
-const REGISTRY: Setting = Setting::new(
-    "registry.prefix",
-    "Registry that images are pushed to, such as registry.example:5000/team",
-)
-.env(&["REGISTRY", "FORGERY_REGISTRY"]);
-const USER: Setting = Setting::new("registry.username", "User at the registry").env(&["REGISTRY_USERNAME"]);
-const PASSWORD: Setting = Setting::new("registry.password", "Password at the registry")
-    .env(&["REGISTRY_PASSWORD"])
-    .secret();
 const KEEP: Setting = Setting::new(
     "keep_images",
     "Whether images stay on the engine after they were pushed",
 )
 .env(&["FORGERY_KEEP_IMAGES"])
 .default("false");
-const HTTP: Setting = Setting::new("git.allow_http", "Whether plain http sources are cloned")
-    .env(&["GIT_ALLOW_HTTP"])
-    .default("false");
-const FILE: Setting = Setting::new("git.allow_file", "Whether file sources are cloned")
-    .env(&["GIT_ALLOW_FILE"])
-    .default("false");
-const GIT: Setting = Setting::new(
-    "git.credentials",
-    "Credentials of git servers, as https://user:token@host lines",
+const MIN_FREE: Setting = Setting::new(
+    "disk.min_free_mib",
+    "With less than this free on a disk that builds use, mirrors and the engine's cache are emptied, and no build is taken, in MiB",
 )
-.env(&["GIT_CREDENTIALS"])
-.secret();
-const GITHUB: Setting = Setting::new("git.github_token", "Token for github.com")
-    .env(&["GITHUB_TOKEN"])
-    .secret();
+.env(&["FORGERY_MIN_FREE_MIB"])
+.default("1024");
+const SECRETS: Setting = Setting::new(
+    "secrets.dir",
+    "Folder of the secrets that builds name, as <folder>/org/repo/NAME",
+)
+.env(&["FORGERY_SECRETS_DIR"]);
+const HOST_NETWORK: Setting = Setting::new(
+    "allow_host_network",
+    "Whether builds may ask for the network of the engine's host",
+)
+.env(&["FORGERY_ALLOW_HOST_NETWORK"])
+.default("false");
 const BUILDS: Setting = Setting::new("redis.queue_name", "Name of the list that builds come from")
     .env(&["REDIS_QUEUE_NAME"])
     .default("forge:builds");
@@ -108,19 +101,21 @@ const REHEARSAL: Setting = Setting::new(
 )
 .env(&["FORGERY_REHEARSAL_DIR"]);
 
-/// Forgery's own settings.
-pub(crate) const SETTINGS: &[Setting] = &[
+/// Settings of where repositories come from.
+pub(crate) const GIT: &[Setting] = git::SETTINGS;
+
+/// Settings of where images go.
+pub(crate) const REGISTRIES: &[Setting] = registry::SETTINGS;
+
+/// Forgery's other settings.
+pub(crate) const OWN: &[Setting] = &[
     SLOTS,
     WORK_DIR,
     TIMEOUT,
-    REGISTRY,
-    USER,
-    PASSWORD,
     KEEP,
-    HTTP,
-    FILE,
-    GIT,
-    GITHUB,
+    MIN_FREE,
+    SECRETS,
+    HOST_NETWORK,
     BUILDS,
     WORKERS,
     DEPLOYMENTS,
@@ -140,15 +135,15 @@ impl Config {
         if slots.is_some_and(|slots| !(1..=64).contains(&slots)) {
             values.refuse(&SLOTS, "expected 1 to 64");
         }
-        let work_dir = values.get(&WORK_DIR);
+        let work_dir: Option<PathBuf> = values.get(&WORK_DIR);
         let timeout = values.get(&TIMEOUT).map(Duration::from_secs);
         if timeout.is_some_and(|timeout| timeout.is_zero() || timeout > LONGEST_TIMEOUT) {
             values.refuse(&TIMEOUT, "expected 1 to 86400 seconds");
         }
-        let registry = registry(values);
-        let keep_images = values.get(&KEEP);
-        let (http, file): (Option<bool>, Option<bool>) = (values.get(&HTTP), values.get(&FILE));
-        let credentials = credentials(values);
+        let registry = Registries::read(values);
+        let (keep_images, min_free_mib) = (values.get(&KEEP), values.get(&MIN_FREE));
+        let (secrets_dir, host_network) = (values.optional(&SECRETS), values.get(&HOST_NETWORK));
+        let git = Git::read(values, work_dir.as_ref());
         let name: String = values.get(&BUILDS)?;
         let builds = route::builds()
             .named(&name)
@@ -162,11 +157,6 @@ impl Config {
         let deploys = values.get(&DEPLOYS);
         let cancel_channel = values.get(&CANCEL);
         let bus = Settings::read(values)?;
-        let optional = [(Scheme::Http, http?), (Scheme::File, file?)];
-        let allowed = optional
-            .into_iter()
-            .filter(|(_, allowed)| *allowed)
-            .map(|(scheme, _)| scheme);
         let workers: String = values.get(&WORKERS)?;
         let workers = route::workers()
             .named(&workers)
@@ -174,7 +164,7 @@ impl Config {
             .ok();
         let (builds, deployments) = (builds?, deployments?);
         Some(Self {
-            schemes: [Scheme::Https, Scheme::Ssh].into_iter().chain(allowed).collect(),
+            git: git?,
             events: route::build_events(&builds),
             deployment_events: route::deployment_events(&deployments),
             deploys: deploys?,
@@ -183,43 +173,16 @@ impl Config {
             work_dir: work_dir?,
             timeout: timeout?,
             keep_images: keep_images?,
-            credentials: credentials?,
+            min_free_mib: min_free_mib?,
+            secrets_dir,
+            host_network: host_network?,
             cancel_channel: cancel_channel?,
             slots: slots?,
             #[cfg(feature = "rehearsal")]
             rehearsal: values.optional(&REHEARSAL),
-            registry,
+            registry: registry?,
             bus,
             builds,
         })
     }
-}
-
-fn registry(values: &mut Values) -> Option<Registry> {
-    let prefix: Option<String> = values.optional(&REGISTRY);
-    let user = values.optional(&USER);
-    let password = values.optional(&PASSWORD);
-    let prefix = prefix?.trim_end_matches('/').to_owned();
-    if prefix.contains("://") || prefix.contains(char::is_whitespace) {
-        values.refuse(
-            &REGISTRY,
-            "expected a host, perhaps with port and path, without https://",
-        );
-    }
-    Some(Registry { prefix, user, password })
-}
-
-fn credentials(values: &mut Values) -> Option<Credentials> {
-    let lines: Option<Secret> = values.optional(&GIT);
-    let mut credentials = match Credentials::parse(lines.as_ref().map_or("", |lines| lines.expose())) {
-        Ok(credentials) => credentials,
-        Err(error) => {
-            values.refuse(&GIT, error);
-            return None;
-        }
-    };
-    if let Some(token) = values.optional::<Secret>(&GITHUB) {
-        credentials.add("github.com", "x-access-token", token);
-    }
-    Some(credentials)
 }

@@ -7,6 +7,8 @@ use contract::Failure;
 pub(crate) enum Kind {
     /// The message asks for something that cannot be done.
     InvalidMessage,
+    /// This forgery has not the secret that the build names.
+    SecretMissing,
     /// This forgery is not set up for it.
     NotConfigured,
     /// The git server refused the credentials.
@@ -15,6 +17,8 @@ pub(crate) enum Kind {
     CloneNotFound,
     /// The git server could not be reached.
     CloneFailed,
+    /// The repository is not such as is built: too large, or made to harm.
+    CloneRefused,
     /// The repository has no such commit.
     CommitNotFound,
     /// There is no Dockerfile where it should be.
@@ -23,6 +27,8 @@ pub(crate) enum Kind {
     BuildFailed,
     /// The registry refused.
     PushDenied,
+    /// The registry does not take the image, whoever brings it.
+    PushRefused,
     /// The registry could not be reached.
     PushFailed,
     /// The registry refused to give an image.
@@ -37,6 +43,8 @@ pub(crate) enum Kind {
     Unhealthy,
     /// It took too long.
     Timeout,
+    /// The kernel killed a step for want of memory.
+    OutOfMemory,
     /// The disk is full.
     DiskFull,
     /// The engine could not be reached, or gave up.
@@ -65,14 +73,17 @@ impl Kind {
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::InvalidMessage => "invalid_message",
+            Self::SecretMissing => "secret_missing",
             Self::NotConfigured => "not_configured",
             Self::CloneAuth => "clone_auth",
             Self::CloneNotFound => "clone_not_found",
             Self::CloneFailed => "clone_failed",
+            Self::CloneRefused => "clone_refused",
             Self::CommitNotFound => "commit_not_found",
             Self::DockerfileMissing => "dockerfile_missing",
             Self::BuildFailed => "build_failed",
             Self::PushDenied => "push_denied",
+            Self::PushRefused => "push_refused",
             Self::PushFailed => "push_failed",
             Self::PullDenied => "pull_denied",
             Self::PullFailed => "pull_failed",
@@ -80,6 +91,7 @@ impl Kind {
             Self::StartFailed => "start_failed",
             Self::Unhealthy => "unhealthy",
             Self::Timeout => "timeout",
+            Self::OutOfMemory => "out_of_memory",
             Self::DiskFull => "disk_full",
             Self::EngineUnavailable => "engine_unavailable",
             Self::Internal => "internal",

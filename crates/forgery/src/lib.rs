@@ -2,24 +2,29 @@
 
 mod attempt;
 mod cancel;
+mod checkout;
 mod config;
 mod context;
 mod deploy;
+mod disk;
 mod end;
 mod engine;
 mod failure;
-mod git;
 mod ignore;
 mod image;
+mod lines;
 mod logs;
 mod metrics;
 mod progress;
+mod publish;
 mod reconciler;
+mod redact;
 mod registry;
 #[cfg(feature = "rehearsal")]
 mod rehearsal;
 mod report;
 mod roster;
+mod secrets;
 mod slot;
 mod workspace;
 
@@ -36,7 +41,7 @@ pub const SERVICE: Service = Service {
     about: "Takes builds from a list and carries them out.",
     admin_listen: "127.0.0.1:9103",
     grace_seconds: "600",
-    settings: &[config::SETTINGS, bus::SETTINGS],
+    settings: &[config::OWN, config::GIT, config::REGISTRIES, bus::SETTINGS],
     errands: &[],
 };
 
@@ -49,10 +54,17 @@ pub fn configure(values: &mut chassis::Values) -> Option<Config> {
 pub async fn check(config: Config) -> Findings {
     let mut findings = Findings::default();
     findings.folder("work folder", &config.work_dir);
+    findings.folder("mirrors", &config.git.mirrors);
     engine::examine(&mut findings).await;
-    match &config.registry {
-        Some(registry) => registry::examine(registry, &mut findings).await,
-        None => findings.doubtful(
+    let registry = registry::Registry::new(&config.registry);
+    match registry.as_ref().map(|registry| (registry, registry.prefix.as_deref())) {
+        Ok((registry, Some(prefix))) => registry::examine(registry, prefix, &mut findings).await,
+        Err(error) => findings.wrong(
+            "registry",
+            chassis::chain(error),
+            "see the certificates of this machine",
+        ),
+        Ok((_, None)) => findings.doubtful(
             "registry",
             "there is none: builds that push fail",
             "set registry.prefix (REGISTRY)",
@@ -73,6 +85,10 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         .map_err(|error| Failure::Dependency(chassis::chain(&error)))?;
     let workspaces = workspace::Workspaces::open(&config.work_dir)
         .map_err(|error| Failure::Dependency(format!("work folder {}: {error}", config.work_dir.display())))?;
+    let sources = checkout::Sources::open(&config.git)
+        .map_err(|error| Failure::Dependency(format!("mirrors {}: {error}", config.git.mirrors.display())))?;
+    let registry =
+        registry::Registry::new(&config.registry).map_err(|error| Failure::Dependency(chassis::chain(&error)))?;
     let bus = Bus::start(config.bus.clone()).map_err(unfit)?;
     bus.ready().await.map_err(unfit)?;
 
@@ -92,17 +108,26 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let bench = Arc::new(attempt::Bench {
         engine,
         workspaces,
+        sources,
+        registry,
+        vault: secrets::Vault::new(config.secrets_dir.clone()),
         installation,
         bus: bus.clone(),
         config,
         metrics,
         roster: roster::Roster::default(),
+        room: disk::Room::default(),
     });
     let teller = roster::Teller::new(&bench, worker.name(), &life);
     life.spawn("roster", Policy::BestEffort, teller.run());
     life.keep("reconciler", {
         let (reconciler, stopping) = (reconciler::Reconciler::new(&bench, &worker), life.stopping());
         move || reconciler.clone().run(stopping.clone())
+    });
+    let governor = disk::Governor::new(&bench).await;
+    life.keep("disk", {
+        let stopping = life.stopping();
+        move || governor.clone().run(stopping.clone())
     });
     if bench.config.deploys {
         let worker = bus.worker(&bench.config.deployments, "forgery", 1, deploy::lost).await;

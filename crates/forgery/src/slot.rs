@@ -43,10 +43,18 @@ impl Taking {
     /// Takes builds until the service stops; the one that runs then is finished.
     pub(crate) async fn run(mut self) {
         while !self.grace.stopping.is_cancelled() {
-            let delivery = tokio::select! {
-                delivery = self.slot.take() => delivery,
+            let taken = async {
+                self.bench.room.wait().await;
+                tokio::select! {
+                    delivery = self.slot.take() => Some(delivery),
+                    () = self.bench.room.shortage() => None,
+                }
+            };
+            let taken = tokio::select! {
+                taken = taken => taken,
                 () = self.grace.stopping.cancelled() => return,
             };
+            let Some(delivery) = taken else { continue };
             let message = delivery.message();
             let span = tracing::info_span!(
                 "build", build.id = %message.id, project = %message.project_name, commit = message.commit_hash.short(),
@@ -57,7 +65,7 @@ impl Taking {
                 .as_ref()
                 .and_then(|metadata| metadata.traceparent.as_deref());
             trace::follow(&span, incoming);
-            self.work(delivery).instrument(span).await;
+            Box::pin(self.work(delivery)).instrument(span).await;
         }
     }
 

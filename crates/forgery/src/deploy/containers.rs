@@ -1,9 +1,9 @@
 //! What a deployment asks of the engine.
 
 use crate::{
-    config::Registry,
-    engine::{DEPLOYMENT, Engine, INSTALLATION, credentials_for, unavailable},
+    engine::{DEPLOYMENT, Engine, INSTALLATION, credentials, unavailable},
     failure::{BuildFailure, Kind},
+    registry::{Registry, host_of},
 };
 use bollard::{
     errors::Error,
@@ -67,7 +67,7 @@ impl Engine {
     pub(super) async fn pull(
         &self,
         reference: &str,
-        registry: Option<&Registry>,
+        registry: &Registry,
     ) -> Result<Option<ImageReference>, BuildFailure> {
         if reference.contains('@') && self.docker.inspect_image(reference).await.is_ok() {
             return self.pinned(reference).await; // A digest never means anything else.
@@ -82,7 +82,8 @@ impl Engine {
             .from_image(reference)
             .tag(tag)
             .build();
-        let login = registry.and_then(|registry| credentials_for(registry, reference));
+        let host = host_of(reference);
+        let login = registry.login(host).await?.map(|login| credentials(host, login));
         let mut messages = Box::pin(self.docker.create_image(Some(options), None, login));
         let mut failed = None;
         while let Some(message) = messages.next().await {

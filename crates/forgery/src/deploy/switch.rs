@@ -50,8 +50,7 @@ impl<'a> Switch<'a> {
         if let Some(mistake) = message.config.mistake() {
             return Err(BuildFailure::new(Kind::InvalidMessage, format!("config.{mistake}")));
         }
-        let registry = self.bench.config.registry.as_ref();
-        let image = engine.pull(message.image.as_str(), registry).await?;
+        let image = engine.pull(message.image.as_str(), &self.bench.registry).await?;
         report.tell(Deploying::Progress { percent: 20 });
         let (ours, old) = self.containers().await?;
         for left in &ours {
