@@ -18,6 +18,10 @@ mod deploying;
 #[cfg(test)]
 mod doctor;
 #[cfg(test)]
+mod elastic;
+#[cfg(test)]
+mod images;
+#[cfg(test)]
 mod intake;
 #[cfg(test)]
 mod layers;
@@ -37,6 +41,8 @@ mod redelivery;
 mod telemetry;
 #[cfg(test)]
 mod topologies;
+#[cfg(test)]
+mod units;
 #[cfg(test)]
 mod watching;
 #[cfg(test)]
