@@ -431,7 +431,12 @@ pub(crate) fn of_machine(world: &World, stopped: Vec<String>) -> Vec<Check> {
             .collect::<Vec<_>>()
     };
     for n in 0..FORGERIES {
-        left.wrong.extend(names(&world.work_dir(n)));
+        let work = names(&world.work_dir(n)).into_iter();
+        left.wrong.extend(work.filter(|path| !path.ends_with("/mirrors")));
+        // These are kept; of what a killed one was removing, the next one frees the machine after an hour.
+        let kept = |path: &String| [".git", ".used", ".written", ".gone"].iter().any(|kind| path.ends_with(kind));
+        let mirrors = names(&world.work_dir(n).join("mirrors")).into_iter();
+        left.wrong.extend(mirrors.filter(|path| !kept(path)));
     }
     let alive = |name: &String| {
         let pid = name.rsplit('+').next().unwrap_or_default();

@@ -187,6 +187,8 @@ impl World {
             "forgery" => vec![
                 ("DOCKER_HOST", self.engine.host()),
                 ("WORK_DIR", self.work_dir(n).to_string_lossy().into_owned()),
+                // These disks are small, and get full on purpose.
+                ("FORGERY_MIN_FREE_MIB", "0".to_owned()),
                 ("FORGERY_REHEARSAL_DIR", path("rehearsal")),
                 ("FORGERY_SLOTS", SLOTS.to_string()),
                 // The first one hears nothing, as if every message on the channel were lost.
