@@ -80,6 +80,11 @@ pub struct DeployConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 600)))]
     pub stop_grace_seconds: Option<u32>,
+    /// How long the old container goes on beside the new one that has taken over, for those who still know its address,
+    /// in seconds, 0 to 600; default 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 600)))]
+    pub handover_seconds: Option<u32>,
     /// Most memory, in MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 6)))]
@@ -264,6 +269,9 @@ impl DeployConfig {
         if self.memory_mib.is_some_and(|mib| mib < 6) {
             return Some("memory_mib: expected 6 or more".to_owned()); // As the engine has it.
         }
+        if within(self.handover_seconds, 600) {
+            return Some("handover_seconds: expected 0 to 600".to_owned());
+        }
         within(self.stop_grace_seconds, 600).then(|| "stop_grace_seconds: expected 0 to 600".to_owned())
     }
 }
@@ -392,6 +400,7 @@ mod tests {
             ),
             (r#"{"labels": {"forge.build": "x"}}"#, "labels: "),
             (r#"{"memory_mib": 5}"#, "memory_mib: "),
+            (r#"{"handover_seconds": 601}"#, "handover_seconds: "),
             (r#"{"stop_grace_seconds": 601}"#, "stop_grace_seconds: "),
         ] {
             let config: DeployConfig = serde_json::from_str(json).unwrap();

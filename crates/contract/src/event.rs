@@ -92,6 +92,9 @@ pub enum Happening {
         /// What came out, if it succeeded.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         image: Option<Image>,
+        /// All that came out, the one above first, if it was more than one.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        images: Vec<Image>,
         /// How long each stage took.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         stages: Vec<StageTime>,
@@ -176,6 +179,7 @@ impl Happening {
             status,
             failure: Some(failure),
             image: None,
+            images: Vec::new(),
             stages: Vec::new(),
         }
     }

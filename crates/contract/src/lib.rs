@@ -13,6 +13,7 @@ mod message;
 mod metadata;
 mod notification;
 mod options;
+pub mod pipeline;
 mod project;
 pub mod route;
 mod status;
@@ -39,6 +40,7 @@ pub use notification::{Correlation, EndpointDelivery, Notification, Resource};
 pub use options::{
     BuildNetwork, BuildOptions, ImageTag, InvalidImageTag, InvalidPlatform, InvalidSecretName, Platform, SecretName,
 };
+pub use pipeline::{HostLabel, InvalidHostLabel, InvalidStepName, Pipeline, Step, StepName, StepType};
 pub use project::{
     CloneUrl, InvalidCloneUrl, InvalidProjectName, InvalidRelativePath, ProjectName, RelativePath, Scheme,
 };

@@ -177,6 +177,7 @@ impl Reconciler {
             status,
             failure,
             image: None,
+            images: Vec::new(),
             stages: Vec::new(),
         };
         let id = build.message.id.clone();

@@ -56,6 +56,7 @@ fn apply(build: &mut Build, event: &BuildEvent) -> Option<BuildStatus> {
             failure,
             image,
             stages,
+            ..
         } => {
             build.finished_at = Some(event.at.as_millis());
             build.failure.clone_from(failure);
@@ -108,6 +109,7 @@ mod tests {
                 status,
                 failure: None,
                 image: None,
+                images: Vec::new(),
                 stages: Vec::new(),
             },
         )

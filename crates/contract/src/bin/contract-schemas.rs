@@ -1,4 +1,4 @@
-//! Writes the JSON Schema of every message into a folder: `contract-schemas contracts/schemas`.
+//! Writes the JSON Schema of every message, and of pipelines, into a folder: `contract-schemas contracts/schemas`.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use std::{fs, io, path::Path};
@@ -17,7 +17,8 @@ fn main() -> io::Result<()> {
     write::<contract::WorkerReport>(folder, "worker-report")?;
     write::<contract::CancelRequest>(folder, "cancel-request")?;
     write::<contract::LogChunk>(folder, "log-chunk")?;
-    write::<contract::Notification>(folder, "notification")
+    write::<contract::Notification>(folder, "notification")?;
+    write::<contract::Pipeline>(folder, "pipeline")
 }
 
 fn write<T: JsonSchema>(folder: &Path, name: &str) -> io::Result<()> {

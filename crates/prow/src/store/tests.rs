@@ -127,6 +127,7 @@ fn ended() -> BuildEvent {
         status: Terminal::Success,
         failure: None,
         image: None,
+        images: Vec::new(),
         stages: Vec::new(),
     };
     BuildEvent::new("b".parse().unwrap(), 1, 2, Timestamp::from_millis(7), event)
