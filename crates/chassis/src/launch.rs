@@ -57,6 +57,9 @@ pub enum Failure {
     /// Something it depends on is missing or unfit.
     #[error("{0}")]
     Dependency(String),
+    /// What an errand was about is not as it should be.
+    #[error("{0}")]
+    Refused(String),
     /// It cannot listen on its address.
     #[error("cannot listen on {address}")]
     Listen {
@@ -67,6 +70,7 @@ pub enum Failure {
     },
 }
 
+const REFUSED: u8 = 1;
 const BAD_CONFIGURATION: u8 = 64;
 const DEPENDENCY_MISSING: u8 = 69;
 const BUG: u8 = 70;
@@ -128,8 +132,9 @@ where
     launch_with(args, service, read, check, run, none)
 }
 
-/// The same for a service whose program has errands: `errand` does one, and returns what is to be said of it. It exits
-/// with 0, or 69 when it could not be done.
+/// The same for a service whose program has errands: `errand` does one, and returns what is to be said of it.
+///
+/// It exits with 0, with 1 when what it is about is not as it should be, or with 69 when it could not be done.
 pub fn launch_with<C, K, L, F, R, E>(
     args: impl IntoIterator<Item = OsString>,
     service: &Service,
@@ -240,6 +245,7 @@ fn asked(service: &Service, matches: &clap::ArgMatches) -> Option<Asked> {
 async fn run_errand(service: &Service, errand: impl Future<Output = Result<String, Failure>>) -> u8 {
     let (code, text) = match errand.await {
         Ok(text) => (0, text),
+        Err(failure @ Failure::Refused(_)) => (REFUSED, chain(&failure)),
         Err(failure) => (DEPENDENCY_MISSING, chain(&failure)),
     };
     say(&mut std::io::stderr(), &format!("{}: {text}\n", service.name));
