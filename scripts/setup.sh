@@ -18,7 +18,8 @@ declare -A PACKAGES=(
   [python3]=python3 [ps]=procps [ip]=iproute2 [mount]=mount
 )
 # The same for what only the tests need.
-declare -A TEST_PACKAGES=([node]=nodejs [npm]=npm [psql]=postgresql [systemd-analyze]=systemd)
+declare -A TEST_PACKAGES=([node]=nodejs [npm]=npm [psql]=postgresql [systemd-analyze]=systemd [nginx]=nginx-light
+  [/usr/bin/python3.11]=python3.11)
 declare -A BENCH_PACKAGES=([node]=nodejs [npm]=npm [webhook]=webhook [taskset]=util-linux)
 
 install_programs() {
