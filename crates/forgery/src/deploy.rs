@@ -5,12 +5,13 @@ mod health;
 mod switch;
 
 use crate::{
-    attempt::Bench,
+    bench::Bench,
     end::{End, Grace},
     report::Report,
 };
 use bus::{Delivery, Slot, Stop, Worker};
 use chassis::{Life, trace};
+pub(crate) use containers::Container;
 use contract::{
     Deploying, DeploymentEvent, DeploymentQueueMessage, Failure, Message as _, Metadata, Running, Terminal, route,
 };
@@ -127,7 +128,7 @@ impl Taking {
         let mut metadata = Metadata::default();
         metadata.correlation_id.clone_from(&message.metadata.correlation_id);
         metadata.traceparent = trace::carry(&Span::current(), message.metadata.traceparent.as_deref());
-        let producer = self.bench.bus.producer(&self.bench.config.deployment_events);
+        let producer = self.bench.bus.producer(&self.bench.tools.config.deployment_events);
         Report::new(producer, message.id.clone(), delivery.attempt(), &self.worker, metadata)
     }
 }

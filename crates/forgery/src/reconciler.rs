@@ -3,12 +3,14 @@
 //! It looks at state, not at events: containers, images and folders on the one side, leases on the other.
 //! The other direction, a lease without anything that runs, is the slot's: it adopts what it holds.
 
-use crate::{attempt::Bench, failure::BuildFailure, image};
+use crate::{bench::Bench, buildpacks, deploy::Container, failure::BuildFailure, image};
 use bus::{Holders, Worker};
 use contract::{BuildQueueMessage, DeploymentQueueMessage};
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
+/// What the engine says a container exited with when it does not know, because it was not there.
+const DIED_WITH_THE_ENGINE: i64 = 255;
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Looks after what has no owner.
@@ -27,8 +29,6 @@ enum Unfinished {
     Engine(#[from] BuildFailure),
     #[error(transparent)]
     Bus(#[from] bus::Error),
-    #[error("work folder: {0}")]
-    Folder(#[from] std::io::Error),
 }
 
 // === impl Reconciler ===
@@ -36,8 +36,10 @@ enum Unfinished {
 impl Reconciler {
     pub(crate) fn new(bench: &Arc<Bench>, worker: &Arc<Worker<BuildQueueMessage>>) -> Self {
         Self {
-            holders: bench.bus.holders::<BuildQueueMessage>(&bench.config.builds),
-            deployments: bench.bus.holders::<DeploymentQueueMessage>(&bench.config.deployments),
+            holders: bench.bus.holders::<BuildQueueMessage>(&bench.tools.config.builds),
+            deployments: bench
+                .bus
+                .holders::<DeploymentQueueMessage>(&bench.tools.config.deployments),
             bench: Arc::clone(bench),
             worker: Arc::clone(worker),
         }
@@ -58,7 +60,12 @@ impl Reconciler {
     /// A container that never took over and that nobody deploys any more is undone: its worker died, and somebody else
     /// has ended its deployment.
     async fn bring_back(&self) -> Result<(), Unfinished> {
-        let all = self.bench.engine.of_service(&self.bench.installation, None).await?;
+        let all = self
+            .bench
+            .tools
+            .engine
+            .of_service(&self.bench.tools.installation, None)
+            .await?;
         for left in all.iter().filter(|container| !container.is_named) {
             if self.deployments.attempt(&left.deployment).await?.is_none() {
                 tracing::warn!(
@@ -66,7 +73,26 @@ impl Reconciler {
                     container = left.name,
                     "undoing a deployment that nobody carries out"
                 );
-                self.bench.engine.undo(left, &all).await?;
+                self.bench.tools.engine.undo(left, &all).await?;
+            }
+        }
+        self.start_again(&all).await
+    }
+
+    /// The engine starts again what ran when it died, but not always; whoever was stopped by somebody stays so.
+    async fn start_again(&self, all: &[Container]) -> Result<(), Unfinished> {
+        let engine = &self.bench.tools.engine;
+        for (n, named) in all.iter().enumerate().filter(|(_, container)| container.is_named) {
+            let newer = all
+                .iter()
+                .take(n)
+                .any(|other| other.is_named && other.service == named.service);
+            if newer || named.runs {
+                continue;
+            }
+            if engine.state(&named.id).await?.ended == Some(DIED_WITH_THE_ENGINE) {
+                tracing::warn!(container = named.name, "starting what ran when the engine died");
+                engine.start(&named.id).await?;
             }
         }
         Ok(())
@@ -74,25 +100,35 @@ impl Reconciler {
 
     /// What is there is listed before anybody is asked whose it is: what is started later has an owner.
     async fn round(&self) -> Result<(), Unfinished> {
-        self.bench.workspaces.sweep()?;
+        if let Err(error) = self.bench.tools.workspaces.sweep() {
+            tracing::warn!(%error, "cannot remove what a dead process left");
+        }
         if !self.worker.is_calm() {
             return Ok(()); // After an outage of Redis everybody looks dead.
         }
-        let installation = &self.bench.installation;
-        for (container, build) in self.bench.engine.containers(installation).await? {
-            if self.holders.attempt(&build).await?.is_none() {
-                tracing::warn!(build.id = build, container, "removing a container that nobody owns");
-                self.bench.engine.remove(&container).await?;
+        let installation = &self.bench.tools.installation;
+        for owned in self.bench.tools.engine.things(installation).await? {
+            let living = self.holders.attempt(&owned.build).await?;
+            if living.is_none() || owned.attempt.is_some_and(|attempt| living != Some(attempt)) {
+                tracing::warn!(build.id = owned.build, thing = ?owned.thing, "removing what nobody owns");
+                self.bench.tools.engine.try_to_remove(&owned.thing).await;
             }
         }
-        if self.bench.config.deploys {
+        if self.bench.tools.config.deploys {
             self.bring_back().await?;
         }
+        let engine = &self.bench.tools.engine;
+        let unlabelled = buildpacks::unlabelled(installation);
+        for (tag, _) in engine.local_tags(&unlabelled).await? {
+            if !engine.has_container(&tag).await? {
+                engine.untag(&format!("{unlabelled}:{tag}")).await;
+            }
+        }
         let repository = image::local_repository(installation);
-        for (tag, build) in self.bench.engine.local_tags(&repository).await? {
+        for (tag, build) in self.bench.tools.engine.local_tags(&repository).await? {
             if self.holders.attempt(&build).await? != image::attempt_of(&tag) {
                 tracing::info!(build.id = build, tag, "removing an image that nobody will push");
-                self.bench.engine.untag(&format!("{repository}:{tag}")).await;
+                self.bench.tools.engine.untag(&format!("{repository}:{tag}")).await;
             }
         }
         Ok(())

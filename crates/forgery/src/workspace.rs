@@ -64,7 +64,9 @@ fn sweep(work_dir: &Path) -> io::Result<()> {
         if ours && is_abandoned(&path) {
             tracing::info!(folder = %path.display(), "removing what a dead process left");
             match fs::remove_dir_all(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, folder = %path.display(), "it cannot be removed");
+                }
                 _ => {} // Another forgery was faster.
             }
         }

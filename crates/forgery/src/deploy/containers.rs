@@ -1,9 +1,8 @@
 //! What a deployment asks of the engine.
 
 use crate::{
-    engine::{DEPLOYMENT, Engine, INSTALLATION, credentials, unavailable},
+    engine::{DEPLOYMENT, Engine, INSTALLATION, SERVICE, repository_of, unavailable},
     failure::{BuildFailure, Kind},
-    registry::{Registry, host_of},
 };
 use bollard::{
     errors::Error,
@@ -13,8 +12,7 @@ use bollard::{
         RestartPolicyNameEnum,
     },
     query_parameters::{
-        CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
-        StopContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder, StopContainerOptionsBuilder,
     },
 };
 use contract::{
@@ -39,17 +37,15 @@ pub(crate) struct Container {
 
 /// How a container is.
 #[derive(Clone, Debug)]
-pub(super) struct State {
+pub(crate) struct State {
     /// What it exited with, if it has.
-    pub(super) ended: Option<i64>,
+    pub(crate) ended: Option<i64>,
     /// By which it can be reached from this machine.
-    pub(super) address: Option<String>,
+    pub(crate) address: Option<String>,
     /// What its health check says, if it has one.
-    pub(super) health: Option<Result<(), String>>,
+    pub(crate) health: Option<Result<(), String>>,
 }
 
-/// Labels that say what a container is.
-const SERVICE: &str = "forge.service";
 /// What the engine calls a second.
 const SECOND: i64 = 1_000_000_000;
 const MIB: i64 = 1_024 * 1_024;
@@ -63,42 +59,8 @@ const SHORT: usize = 12;
 // === impl Engine ===
 
 impl Engine {
-    /// Sees to it that an image is there; by which digest its registry knows it.
-    pub(super) async fn pull(
-        &self,
-        reference: &str,
-        registry: &Registry,
-    ) -> Result<Option<ImageReference>, BuildFailure> {
-        if reference.contains('@') && self.docker.inspect_image(reference).await.is_ok() {
-            return self.pinned(reference).await; // A digest never means anything else.
-        }
-        // Without a tag the engine would fetch every tag there is.
-        let tag = if repository_of(reference) == reference {
-            "latest"
-        } else {
-            ""
-        };
-        let options = CreateImageOptionsBuilder::default()
-            .from_image(reference)
-            .tag(tag)
-            .build();
-        let host = host_of(reference);
-        let login = registry.login(host).await?.map(|login| credentials(host, login));
-        let mut messages = Box::pin(self.docker.create_image(Some(options), None, login));
-        let mut failed = None;
-        while let Some(message) = messages.next().await {
-            failed = message.err().or(failed);
-        }
-        match failed {
-            None => self.pinned(reference).await,
-            // An image that was only built here is in no registry.
-            Some(_) if self.docker.inspect_image(reference).await.is_ok() => self.pinned(reference).await,
-            Some(error) => Err(pull_failure(reference, &error)),
-        }
-    }
-
     /// The name by which an image never means anything else.
-    async fn pinned(&self, reference: &str) -> Result<Option<ImageReference>, BuildFailure> {
+    pub(super) async fn pinned(&self, reference: &str) -> Result<Option<ImageReference>, BuildFailure> {
         let image = self.docker.inspect_image(reference).await;
         let image = image.map_err(|error| unavailable(&error))?;
         let repository = short(repository_of(reference));
@@ -132,6 +94,9 @@ impl Engine {
             let (Some(deployment), Some(service)) = (labels.remove(DEPLOYMENT), labels.remove(SERVICE)) else {
                 continue;
             };
+            if deployment.is_empty() {
+                continue; // A build's; its labels say so against those of its image.
+            }
             containers.push(Container {
                 is_named: self.has_name(&id, &service).await?,
                 name: found
@@ -212,7 +177,7 @@ impl Engine {
         }
     }
 
-    pub(super) async fn start(&self, container: &str) -> Result<(), BuildFailure> {
+    pub(crate) async fn start(&self, container: &str) -> Result<(), BuildFailure> {
         match self.docker.start_container(container, None).await {
             Ok(()) => Ok(()),
             Err(error) => Err(refused("it cannot be started", &error)),
@@ -220,7 +185,7 @@ impl Engine {
     }
 
     /// Asks a container to stop; after so many seconds it is killed.
-    pub(super) async fn stop(&self, container: &str, grace: u32) -> Result<(), BuildFailure> {
+    pub(crate) async fn stop(&self, container: &str, grace: u32) -> Result<(), BuildFailure> {
         let grace = i32::try_from(grace).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::default().t(grace).build();
         match self.docker.stop_container(container, Some(options)).await {
@@ -274,7 +239,7 @@ impl Engine {
         joined.map_err(|error| refused(&format!("it cannot join the network {network}"), &error))
     }
 
-    pub(super) async fn state(&self, container: &str) -> Result<State, BuildFailure> {
+    pub(crate) async fn state(&self, container: &str) -> Result<State, BuildFailure> {
         let found = self.docker.inspect_container(container, None).await;
         let found = found.map_err(|error| unavailable(&error))?;
         let state = found.state.unwrap_or_default();
@@ -306,7 +271,7 @@ impl Engine {
     }
 
     /// The last a container has said, for a sentence that explains why it failed.
-    pub(super) async fn last_words(&self, container: &str) -> String {
+    pub(crate) async fn last_words(&self, container: &str) -> String {
         let options = LogsOptionsBuilder::default()
             .stdout(true)
             .stderr(true)
@@ -438,15 +403,6 @@ fn plain(text: &str) -> String {
     text.chars().map(keep).collect()
 }
 
-/// A reference without tag and digest.
-fn repository_of(reference: &str) -> &str {
-    let name = reference.split('@').next().unwrap_or(reference);
-    match name.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => repository,
-        _ => name,
-    }
-}
-
 /// As the engine lists the repositories of the hub.
 fn short(repository: &str) -> &str {
     let name = repository.strip_prefix("docker.io/").unwrap_or(repository);
@@ -473,25 +429,6 @@ fn refused(what: &str, error: &Error) -> BuildFailure {
         return BuildFailure::new(Kind::StartFailed, format!("{what}: {text}"));
     }
     unavailable(error)
-}
-
-fn pull_failure(reference: &str, error: &Error) -> BuildFailure {
-    let text = error.to_string();
-    let lower = text.to_lowercase();
-    let kind = if ["unauthorized", "denied", "no basic auth", "forbidden"]
-        .iter()
-        .any(|word| lower.contains(word))
-    {
-        Kind::PullDenied
-    } else if ["not found", "manifest unknown", "no such image"]
-        .iter()
-        .any(|word| lower.contains(word))
-    {
-        Kind::ImageNotFound
-    } else {
-        Kind::PullFailed
-    };
-    BuildFailure::new(kind, format!("cannot pull {reference}: {text}"))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::{
     health,
 };
 use crate::{
-    attempt::Bench,
+    bench::Bench,
     engine::Volumes,
     failure::{BuildFailure, Kind},
     report::Report,
@@ -31,6 +31,8 @@ pub(super) struct Ready {
     over: bool,
 }
 
+/// How long the old container goes on, unless the message says otherwise.
+const HANDOVER: Duration = Duration::from_secs(2);
 /// How long the old container may take to stop.
 const STOP: u32 = 10;
 /// The longest until the new one must be healthy.
@@ -46,11 +48,14 @@ impl<'a> Switch<'a> {
     /// Starts the new container and waits until it is healthy. What ran before still runs, unless both want the same
     /// ports of the host.
     pub(super) async fn prepare(&self, report: &mut Report<DeploymentEvent>) -> Result<Ready, BuildFailure> {
-        let (engine, message) = (&self.bench.engine, self.message);
+        let (engine, message) = (&self.bench.tools.engine, self.message);
         if let Some(mistake) = message.config.mistake() {
             return Err(BuildFailure::new(Kind::InvalidMessage, format!("config.{mistake}")));
         }
-        let image = engine.pull(message.image.as_str(), &self.bench.registry).await?;
+        engine
+            .pull(message.image.as_str(), Some(&self.bench.tools.registry))
+            .await?;
+        let image = engine.pinned(message.image.as_str()).await?;
         report.tell(Deploying::Progress { percent: 20 });
         let (ours, old) = self.containers().await?;
         for left in &ours {
@@ -64,8 +69,8 @@ impl<'a> Switch<'a> {
             }
             engine.remove(&left.id).await?; // An attempt that died began with it.
         }
-        engine.make_network(&self.bench.installation, message).await?;
-        let container = engine.create(&self.bench.installation, message).await?;
+        engine.make_network(&self.bench.tools.installation, message).await?;
+        let container = engine.create(&self.bench.tools.installation, message).await?;
         engine.join_networks(&container, message).await?;
         report.tell(Deploying::Progress { percent: 30 });
         chassis::crash_point("forgery.deploy.created");
@@ -92,12 +97,15 @@ impl<'a> Switch<'a> {
         ready: Ready,
         report: &mut Report<DeploymentEvent>,
     ) -> Result<Running, BuildFailure> {
-        let engine = &self.bench.engine;
+        let engine = &self.bench.tools.engine;
         if !ready.over {
             engine.give_name(&ready.container, self.message).await?;
         }
         report.tell(Deploying::Progress { percent: 90 });
         chassis::crash_point("forgery.deploy.switched");
+        if ready.old.iter().any(|old| old.runs) && self.message.config.ports.is_empty() {
+            tokio::time::sleep(self.handover()).await;
+        }
         for old in &ready.old {
             engine.stop(&old.id, self.grace()).await?;
             engine.remove_but(&old.id, Volumes::Kept).await?;
@@ -107,7 +115,7 @@ impl<'a> Switch<'a> {
 
     /// Removes what is new and starts what was stopped for it.
     pub(super) async fn bring_back(&self) -> Result<(), BuildFailure> {
-        let engine = &self.bench.engine;
+        let engine = &self.bench.tools.engine;
         let (ours, old) = self.containers().await?;
         for ours in ours.iter().filter(|ours| !ours.is_named) {
             engine.undo(ours, &old).await?;
@@ -120,8 +128,9 @@ impl<'a> Switch<'a> {
         let service = service(self.message);
         let found = self
             .bench
+            .tools
             .engine
-            .of_service(&self.bench.installation, Some(&service))
+            .of_service(&self.bench.tools.installation, Some(&service))
             .await?;
         let id = self.message.id.as_str();
         Ok(found.into_iter().partition(|found| found.deployment == id))
@@ -130,7 +139,13 @@ impl<'a> Switch<'a> {
     async fn wait(&self, container: &str) -> Result<(), BuildFailure> {
         let config = &self.message.config;
         let within = Duration::from_secs(config.healthy_within_seconds.unwrap_or(HEALTHY).into());
-        health::wait(&self.bench.engine, container, config.health.as_ref(), within).await
+        health::wait(&self.bench.tools.engine, container, config.health.as_ref(), within).await
+    }
+
+    /// For whoever has asked for the name before the new one had it.
+    fn handover(&self) -> Duration {
+        let seconds = self.message.config.handover_seconds;
+        seconds.map_or(HANDOVER, |seconds| Duration::from_secs(seconds.into()))
     }
 
     fn grace(&self) -> u32 {
