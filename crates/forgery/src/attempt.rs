@@ -1,168 +1,202 @@
 //! One attempt at one build, stage by stage.
 
 use crate::{
-    Config,
-    checkout::{Sources, Wanted},
+    Config, buildpacks,
+    checkout::Wanted,
+    compose::{self, Common},
     context::Context,
-    disk::Room,
-    engine::{self, Answers, Build, Engine},
     failure::{BuildFailure, Kind},
     image,
+    images::{Maker, Outcome, Wish},
     logs::Log,
-    metrics::Metrics,
-    publish::{Made, Publisher},
+    pipeline::{self, Facts, Plan},
     redact::{self, Redactor},
-    registry::Registry,
-    report::Report,
-    roster::Roster,
-    secrets::Vault,
-    workspace::Workspaces,
+    tools::Tools,
 };
-use bus::{Bus, Delivery};
 use chassis::Secret;
 use contract::{
-    BuildEvent, BuildNetwork, BuildOptions, BuildQueueMessage, BuildType, CommitHash, Happening, Image, Stage,
-    StageTime, Strategy,
+    BuildNetwork, BuildOptions, BuildQueueMessage, BuildType, CommitHash, Happening, Image, Stage, StageTime, Strategy,
 };
 use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-    sync::LazyLock,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{LazyLock, atomic::AtomicU32},
 };
 use tokio::time::Instant;
 
-/// What every attempt works with.
-#[derive(Debug)]
-pub(crate) struct Bench {
-    pub(crate) engine: Engine,
-    pub(crate) workspaces: Workspaces,
-    pub(crate) sources: Sources,
-    pub(crate) registry: Registry,
-    pub(crate) vault: Vault,
-    /// Whose images and containers these are, on an engine that others may use too.
-    pub(crate) installation: String,
-    pub(crate) bus: Bus,
-    pub(crate) config: Config,
-    pub(crate) metrics: Metrics,
-    /// What is under way.
-    pub(crate) roster: Roster,
-    /// Whether there is room on the disk for more.
-    pub(crate) room: Room,
+/// Whoever an attempt is made for.
+pub(crate) trait Steward: Sync {
+    /// Hears how it goes.
+    fn tell(&self, what: Happening);
+
+    /// Whether it is still to be made: another worker may have it by now.
+    fn is_ours(&self) -> impl Future<Output = bool> + Send;
 }
 
 /// An attempt under way.
-pub(crate) struct Attempt<'a> {
-    pub(crate) bench: &'a Bench,
-    pub(crate) delivery: &'a Delivery<BuildQueueMessage>,
+pub(crate) struct Attempt<'a, S> {
+    pub(crate) tools: &'a Tools,
     pub(crate) message: &'a BuildQueueMessage,
+    pub(crate) number: u32,
+    pub(crate) origin: Origin,
     pub(crate) log: Log,
-    pub(crate) report: &'a mut Report<BuildEvent>,
+    pub(crate) steward: S,
     pub(crate) times: &'a mut Vec<StageTime>,
 }
 
-// === impl Bench ===
-
-impl Bench {
-    /// What the image of an attempt is called on the engine.
-    pub(crate) fn local(&self, delivery: &Delivery<BuildQueueMessage>) -> String {
-        image::local(&self.installation, &delivery.message().id, delivery.attempt())
-    }
+/// Where the source is.
+pub(crate) enum Origin {
+    /// Where the message says.
+    Repository,
+    /// On this machine already.
+    Folder(PathBuf),
 }
 
 // === impl Attempt ===
 
-impl Attempt<'_> {
+impl<S: Steward> Attempt<'_, S> {
     /// Checks out, builds, pushes. Dropping the future stops whatever runs.
-    pub(crate) async fn run(mut self) -> Result<Image, BuildFailure> {
-        #[cfg(feature = "rehearsal")]
-        if let Some(play) = crate::rehearsal::Play::of(&self.bench.config, self.delivery) {
-            let workspace = self.bench.workspaces.make();
-            let workspace = workspace.map_err(|error| internal("cannot make a workspace", &error))?;
-            return play.run(self.delivery, &self.log, workspace).await;
-        }
+    pub(crate) async fn run(mut self) -> Result<Vec<Image>, BuildFailure> {
         self.check()?;
         let targets = self.targets()?;
-        let secrets = self.bench.vault.of(self.message).await?;
-        let workspace = self.bench.workspaces.make();
+        let secrets = self.tools.vault.of(self.message).await?;
+        let workspace = self.tools.workspaces.make();
         let workspace = workspace.map_err(|error| internal("cannot make a workspace", &error))?;
-        let worktree = workspace.path().join("source");
-        std::fs::create_dir(&worktree).map_err(|error| internal("cannot make a workspace", &error))?;
 
         let begun = self.enter(Stage::Cloning);
-        self.log.say(format!(
-            "cloning {} at {}",
-            self.message.source, self.message.commit_hash
-        ));
-        let commit = self.check_out(&worktree).await?;
+        let (worktree, commit) = self.source(workspace.path()).await?;
         chassis::crash_point("forgery.cloned");
         self.leave(Stage::Cloning, begun, 20);
 
         let begun = self.enter(Stage::Preparing);
-        let context = Context::find(&worktree, self.message)?;
+        let recipe = Recipe::find(&worktree, self.message, &self.tools.config.builders)?;
         if self.options().write_env_file {
             self.log
                 .say("the environment goes into the context as .env: it may end in the layers of the image");
         }
-        let names = image::names(self.message);
         self.leave(Stage::Preparing, begun, 30);
 
         let begun = self.enter(Stage::Building);
-        let images = self.build(&context, &commit, secrets).await?;
-        let (id, size) = self.bench.engine.inspect(&self.bench.local(self.delivery)).await?;
+        let log = self.log.clone();
+        let maker = Maker {
+            tools: self.tools,
+            message: self.message,
+            attempt: self.number,
+            commit: &commit,
+            log: &log,
+            targets: &targets,
+            used: AtomicU32::new(0),
+        };
+        let products = match recipe {
+            Recipe::Dockerfile(context) => {
+                let redactor = hiding(&self.hidden(&secrets), &log);
+                let product = maker.make(self.wish(context, secrets, &redactor)).await?;
+                vec![Outcome::Made(product)]
+            }
+            Recipe::Compose(project) => {
+                let common = Common {
+                    asked: self.message,
+                    maker: &maker,
+                    hidden: self.hidden(&secrets),
+                    secrets,
+                };
+                let products = compose::build(&project, common).await?;
+                products.into_iter().map(Outcome::Made).collect()
+            }
+            Recipe::Buildpacks(builder) => {
+                let hidden = self.hidden(&secrets);
+                let product = buildpacks::build(&maker, &builder, &worktree, &hidden).await?;
+                vec![Outcome::Made(product)]
+            }
+            Recipe::Pipeline(plan) => {
+                let scene = pipeline::Scene {
+                    maker: &maker,
+                    worktree: &worktree,
+                    scratch: workspace.path(),
+                    facts: self.facts(&plan, &commit).await,
+                    steward: &self.steward,
+                };
+                pipeline::run(&plan, scene).await?
+            }
+        };
         chassis::crash_point("forgery.built");
         self.leave(Stage::Building, begun, 90);
-
-        if !self.delivery.is_ours().await {
-            // Whoever has it now may have pushed already; what they reported must stay true.
-            return Err(BuildFailure::new(
-                Kind::Internal,
-                "another worker has taken the build over",
-            ));
-        }
-        if targets.is_empty() {
-            let repository = names.repository(None);
-            for tag in &names.tags {
-                self.bench
-                    .engine
-                    .tag(&self.bench.local(self.delivery), &repository, tag)
-                    .await?;
-            }
-            return Ok(Image::new(names.reference(&repository), id, false, size));
-        }
-        let begun = self.enter(Stage::Pushing);
-        let publisher = Publisher {
-            engine: &self.bench.engine,
-            registry: &self.bench.registry,
-            log: &self.log,
-            keep: self.bench.config.keep_images,
-        };
-        let mut pushed = None;
-        for target in &targets {
-            let repository = names.repository(Some(target));
-            let digest = publisher.publish(&images, &repository, &names.tags).await?;
-            pushed.get_or_insert_with(|| Image::new(names.reference(&repository), digest, true, size));
-        }
-        self.leave(Stage::Pushing, begun, 100);
-        pushed.ok_or_else(|| BuildFailure::new(Kind::Internal, "there was nowhere to push to"))
+        self.publish(&maker, products).await
     }
 
-    async fn check_out(&self, worktree: &Path) -> Result<CommitHash, BuildFailure> {
-        let wanted = Wanted {
-            source: self.message.source.clone(),
-            commit: self.message.commit_hash.clone(),
-            hints: hints(self.message),
-            worktree: worktree.to_owned(),
-            trusted: self.message.is_trusted(),
+    /// Brings what was made to where it belongs.
+    async fn publish(&mut self, maker: &Maker<'_>, outcomes: Vec<Outcome>) -> Result<Vec<Image>, BuildFailure> {
+        if !self.steward.is_ours().await {
+            return Err(taken_over());
+        }
+        let made = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Made(_)));
+        let pushing = made && !maker.targets.is_empty();
+        let begun = pushing.then(|| self.enter(Stage::Pushing));
+        let log = self.log.clone();
+        let maker = Maker {
+            log: &log,
+            used: AtomicU32::new(0),
+            ..*maker
         };
-        let done = self.bench.sources.check_out(wanted).await?;
+        let mut images = Vec::new();
+        for outcome in outcomes {
+            images.push(match outcome {
+                Outcome::Made(product) => maker.publish(&product).await?,
+                Outcome::Published(image) => image,
+            });
+        }
+        if let Some(begun) = begun {
+            self.leave(Stage::Pushing, begun, 100);
+        }
+        Ok(images)
+    }
+
+    /// What a pipeline may ask of the build; which files have changed only if it asks for that.
+    async fn facts(&self, plan: &Plan, commit: &CommitHash) -> Facts {
+        let before = self
+            .message
+            .webhook_data
+            .as_ref()
+            .and_then(|data| data.before.as_deref());
+        let changed = match before.and_then(|before| before.parse().ok()) {
+            Some(before) if plan.asks_for_paths() => {
+                self.tools.sources.changed(&self.message.source, &before, commit).await
+            }
+            _ => None,
+        };
+        if changed.is_none() && plan.asks_for_paths() {
+            self.log
+                .say("it is not known which files have changed: every one may have");
+        }
+        Facts::of(self.message, changed)
+    }
+
+    /// The source, and the commit that it is of.
+    async fn source(&self, workspace: &Path) -> Result<(PathBuf, CommitHash), BuildFailure> {
+        let message = self.message;
+        if let Origin::Folder(folder) = &self.origin {
+            return Ok((folder.clone(), message.commit_hash.clone()));
+        }
+        self.log
+            .say(format!("cloning {} at {}", message.source, message.commit_hash));
+        let worktree = workspace.join("source");
+        std::fs::create_dir(&worktree).map_err(|error| internal("cannot make a workspace", &error))?;
+        let wanted = Wanted {
+            source: message.source.clone(),
+            commit: message.commit_hash.clone(),
+            hints: hints(message),
+            worktree: worktree.clone(),
+            trusted: message.is_trusted(),
+        };
+        let done = self.tools.sources.check_out(wanted).await?;
         done.remarks.into_iter().for_each(|remark| self.log.say(remark));
-        Ok(done.commit)
+        Ok((worktree, done.commit))
     }
 
     /// Refuses what this forgery cannot do, before it does anything.
     fn check(&self) -> Result<(), BuildFailure> {
         let refuse = |kind, text: String| Err(BuildFailure::new(kind, text));
-        let config = &self.bench.config;
+        let config = &self.tools.config;
         if self.message.strategy != Strategy::Local {
             let text = format!(
                 "strategy {} is not set up on this forgery; it takes local",
@@ -170,20 +204,13 @@ impl Attempt<'_> {
             );
             return refuse(Kind::NotConfigured, text);
         }
-        if self.message.build_type != BuildType::Dockerfile {
-            let text = format!("builds of type {} are not supported yet", self.message.build_type);
-            return refuse(Kind::NotConfigured, text);
-        }
-        if !self.bench.sources.allows(&self.message.source) {
+        if matches!(self.origin, Origin::Repository) && !self.tools.sources.allows(&self.message.source) {
             let scheme = self.message.source.scheme();
             let text = format!("{scheme:?} sources are not allowed here; see git.allow_http and git.allow_file");
             return refuse(Kind::NotConfigured, text);
         }
         let options = self.options();
-        if options.network == Some(BuildNetwork::Host) && !(config.host_network && self.message.is_trusted()) {
-            let text = "builds may not use the network of the engine's host here; see allow_host_network";
-            return refuse(Kind::NotConfigured, text.to_owned());
-        }
+        allowed(options.network, config, self.message)?;
         if options.platforms.len() > 1 && !self.message.push_artifact() {
             let text = "an image for several platforms needs a registry that keeps it: push_artifact";
             return refuse(Kind::InvalidMessage, text.to_owned());
@@ -200,7 +227,7 @@ impl Attempt<'_> {
             .message
             .nexus_repo
             .clone()
-            .or_else(|| self.bench.registry.prefix.clone());
+            .or_else(|| self.tools.registry.prefix.clone());
         let own =
             own.ok_or_else(|| BuildFailure::new(Kind::NotConfigured, "there is no registry to push to; set REGISTRY"))?;
         let mut targets = vec![own];
@@ -209,112 +236,37 @@ impl Attempt<'_> {
     }
 
     fn options(&self) -> &BuildOptions {
-        static USUAL: LazyLock<BuildOptions> = LazyLock::new(BuildOptions::default);
-        self.message.options.as_deref().unwrap_or(&USUAL)
+        options(self.message)
     }
 
-    /// Builds the image, or one for each platform that is asked for.
-    async fn build(
-        &self,
-        context: &Context,
-        commit: &CommitHash,
-        secrets: BTreeMap<String, Secret>,
-    ) -> Result<Vec<Made>, BuildFailure> {
-        let (message, options) = (self.message, self.options());
-        let redactor = self.redactor(&secrets);
-        let answers = Answers {
+    /// The one image of a build.
+    fn wish<'b>(&'b self, context: Context, secrets: BTreeMap<String, Secret>, redactor: &'b Redactor) -> Wish<'b> {
+        Wish {
+            context,
+            target: self.message.target.as_deref(),
+            args: self.message.build_args.clone().unwrap_or_default(),
+            labels: BTreeMap::new(),
+            options: self.options(),
+            names: image::names(self.message),
             secrets,
-            registry: message.is_trusted().then(|| self.bench.registry.clone()),
-        };
-        let first = self.bench.local(self.delivery);
-        let several = options.platforms.len() > 1;
-        let mut platforms: Vec<_> = options.platforms.iter().map(Some).collect();
-        if platforms.is_empty() {
-            platforms.push(None);
+            redactor,
+            part: None,
         }
-        let mut images = Vec::new();
-        for (n, platform) in platforms.into_iter().enumerate() {
-            if let Some(platform) = platform.filter(|_| several) {
-                self.log.say(format!("building for {platform}"));
-            }
-            let local = if n == 0 { first.clone() } else { format!("{first}.{n}") };
-            let build = Build {
-                reference: local.clone(),
-                target: message.target.as_deref(),
-                args: message.build_args.clone().unwrap_or_default(),
-                labels: self.labels(commit),
-                context: context.clone(),
-                options,
-                platform,
-                answers: answers.clone(),
-                redactor: redactor.clone(),
-            };
-            self.bench.engine.build(build, |line| self.log.line(line)).await?;
-            images.push(Made {
-                local,
-                platform: platform.cloned(),
-            });
-        }
-        Ok(images)
     }
 
-    /// Hides the secrets; the environment is none: it stands in the message.
-    fn redactor(&self, secrets: &BTreeMap<String, Secret>) -> Redactor {
-        let named = |name: &&String| {
-            self.options()
-                .secrets
-                .iter()
-                .any(|known| known.as_str() == name.as_str())
-        };
-        let hidden = secrets.iter().filter(|(name, _)| named(name));
-        let (redactor, short) = Redactor::new(hidden);
-        for name in short {
-            let text = format!(
-                "the secret {name} has less than {} characters; it is not hidden in the log",
-                redact::SHORTEST
-            );
-            self.log.say(text);
-        }
-        redactor
-    }
-
-    /// Labels of the image (OCI image specification, "Annotations"); those that say whose it is win.
-    fn labels(&self, commit: &CommitHash) -> HashMap<String, String> {
-        let message = self.message;
-        let own = [
-            ("org.opencontainers.image.source", Some(message.source.to_string())),
-            ("org.opencontainers.image.revision", Some(commit.to_string())),
-            (
-                "org.opencontainers.image.created",
-                message.created_at.as_ref().map(ToString::to_string),
-            ),
-            ("org.opencontainers.image.version", self.version()),
-        ];
-        let fixed = [
-            (engine::IMAGE_BUILD, Some(message.id.to_string())),
-            (engine::IMAGE_INSTALLATION, Some(self.bench.installation.clone())),
-            ("forge.project", Some(message.project_name.to_string())),
-        ];
-        let named = |labels: Vec<(&'static str, Option<String>)>| {
-            labels
-                .into_iter()
-                .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-        };
-        let mut labels: HashMap<_, _> = named(own.to_vec()).collect();
-        labels.extend(self.options().labels.clone());
-        labels.extend(named(fixed.to_vec()));
-        labels
-    }
-
-    /// The tag that was pushed, if it was one.
-    fn version(&self) -> Option<String> {
-        let git_ref = self.message.webhook_data.as_ref()?.git_ref.as_deref()?;
-        git_ref.strip_prefix("refs/tags/").map(ToOwned::to_owned)
+    /// The secrets among what a build gets; its environment is none: it stands in the message.
+    fn hidden(&self, all: &BTreeMap<String, Secret>) -> BTreeMap<String, Secret> {
+        let named = self
+            .options()
+            .secrets
+            .iter()
+            .filter_map(|name| all.get_key_value(name.as_str()));
+        named.map(|(name, secret)| (name.clone(), secret.clone())).collect()
     }
 
     fn enter(&mut self, stage: Stage) -> Instant {
         self.log = self.log.at(stage);
-        self.report.tell(Happening::Stage { stage });
+        self.steward.tell(Happening::Stage { stage });
         Instant::now()
     }
 
@@ -322,8 +274,71 @@ impl Attempt<'_> {
         let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.log.say(format!("{stage} took {ms} ms"));
         self.times.push(StageTime { stage, ms });
-        self.report.tell(Happening::Progress { percent });
+        self.steward.tell(Happening::Progress { percent });
     }
+}
+
+/// How the images are described.
+enum Recipe {
+    Dockerfile(Context),
+    Compose(compose::Project),
+    /// By what is found in the source; with this builder image.
+    Buildpacks(String),
+    Pipeline(Box<Plan>),
+}
+
+// === impl Recipe ===
+
+impl Recipe {
+    fn find(worktree: &Path, message: &BuildQueueMessage, builders: &[String]) -> Result<Self, BuildFailure> {
+        match message.build_type {
+            BuildType::Dockerfile => match Context::find(worktree, message) {
+                Err(missing) if missing.kind == Kind::DockerfileMissing && options(message).buildpacks => {
+                    buildpacks::choose(options(message).builder.as_ref(), builders).map(Self::Buildpacks)
+                }
+                found => Ok(Self::Dockerfile(found?)),
+            },
+            BuildType::Compose => compose::Project::find(worktree, message).map(Self::Compose),
+            BuildType::Pipeline => Plan::find(worktree, message).map(Box::new).map(Self::Pipeline),
+        }
+    }
+}
+
+/// What a message says of how its image is built.
+pub(crate) fn options(message: &BuildQueueMessage) -> &BuildOptions {
+    static USUAL: LazyLock<BuildOptions> = LazyLock::new(BuildOptions::default);
+    message.options.as_deref().unwrap_or(&USUAL)
+}
+
+/// Hides these secrets; says which ones are too short for that.
+pub(crate) fn hiding<'a>(secrets: impl IntoIterator<Item = (&'a String, &'a Secret)>, log: &Log) -> Redactor {
+    let (redactor, short) = Redactor::new(secrets);
+    for name in short {
+        let text = format!(
+            "the secret {name} has less than {} characters; it is not hidden in the log",
+            redact::SHORTEST
+        );
+        log.say(text);
+    }
+    redactor
+}
+
+/// Refuses a network that a build may not use.
+pub(crate) fn allowed(
+    network: Option<BuildNetwork>,
+    config: &Config,
+    message: &BuildQueueMessage,
+) -> Result<(), BuildFailure> {
+    if network == Some(BuildNetwork::Host) && !(config.host_network && message.is_trusted()) {
+        let text = "builds may not use the network of the engine's host here; see allow_host_network";
+        return Err(BuildFailure::new(Kind::NotConfigured, text));
+    }
+    Ok(())
+}
+
+/// Whoever has it now may have pushed already; what they reported must stay true.
+pub(crate) fn taken_over() -> BuildFailure {
+    BuildFailure::new(Kind::Internal, "another worker has taken the build over")
 }
 
 /// Refs that may lead to the commit, where a server gives none by name.

@@ -105,6 +105,19 @@ impl Sources {
         })
     }
 
+    /// The files that differ between two commits of a source; unknown, if its mirror does not have both.
+    pub(crate) async fn changed(
+        &self,
+        source: &CloneUrl,
+        before: &CommitHash,
+        after: &CommitHash,
+    ) -> Option<Vec<String>> {
+        let mirror = self.mirror(source).await.ok()?;
+        let (before, after) = (before.to_string(), after.to_string());
+        let compared = self.blocking(None, move |_| Ok(tree::changed(mirror.repository(), &before, &after)));
+        compared.await.ok().flatten()
+    }
+
     async fn with_submodules(&self, wanted: Wanted) -> Result<CheckedOut, BuildFailure> {
         let mut budget = self.git.limits.budget();
         let (root, trusted) = (wanted.worktree.clone(), wanted.trusted);

@@ -2,6 +2,7 @@
 
 mod git;
 mod registry;
+mod steps;
 
 use bus::Settings;
 use chassis::{Setting, Values};
@@ -11,6 +12,7 @@ use contract::{
 pub(crate) use git::Git;
 pub(crate) use registry::Registries;
 use std::{path::PathBuf, time::Duration};
+pub(crate) use steps::Steps;
 
 /// Forgery's configuration.
 #[derive(Clone, Debug)]
@@ -26,6 +28,14 @@ pub struct Config {
     pub(crate) secrets_dir: Option<PathBuf>,
     /// Whether builds may use the network of the engine's host.
     pub(crate) host_network: bool,
+    /// Builder images of buildpacks that may be used; the first one is used unless a build names another.
+    pub(crate) builders: Vec<String>,
+    /// Folder of what steps leave for people, and for how many days.
+    pub(crate) artifacts: Option<PathBuf>,
+    pub(crate) artifact_days: u32,
+    /// The longest that a build may print nothing.
+    pub(crate) silence: Option<Duration>,
+    pub(crate) steps: Steps,
     pub(crate) git: Git,
     pub(crate) bus: Settings,
     pub(crate) builds: List<BuildQueueMessage>,
@@ -75,6 +85,26 @@ const HOST_NETWORK: Setting = Setting::new(
 )
 .env(&["FORGERY_ALLOW_HOST_NETWORK"])
 .default("false");
+const BUILDERS: Setting = Setting::new(
+    "buildpacks.builders",
+    "Builder images of buildpacks that may be used, separated by commas; they get the engine's socket",
+)
+.env(&["FORGERY_BUILDERS"])
+.default("paketobuildpacks/builder-jammy-base");
+const ARTIFACTS: Setting = Setting::new(
+    "artifacts.dir",
+    "Folder of what steps of pipelines leave for people; without it there is none",
+)
+.env(&["FORGERY_ARTIFACTS_DIR"]);
+const ARTIFACT_DAYS: Setting = Setting::new("artifacts.days", "For how many days it is kept, 1 to 3650")
+    .env(&["FORGERY_ARTIFACTS_DAYS"])
+    .default("30");
+const SILENCE: Setting = Setting::new(
+    "silence_seconds",
+    "The longest that a build may print nothing before it is ended, in seconds; 0 for ever",
+)
+.env(&["FORGERY_SILENCE_SECONDS"])
+.default("0");
 const BUILDS: Setting = Setting::new("redis.queue_name", "Name of the list that builds come from")
     .env(&["REDIS_QUEUE_NAME"])
     .default("forge:builds");
@@ -107,6 +137,9 @@ pub(crate) const GIT: &[Setting] = git::SETTINGS;
 /// Settings of where images go.
 pub(crate) const REGISTRIES: &[Setting] = registry::SETTINGS;
 
+/// Settings of what pipelines may take.
+pub(crate) const STEPS: &[Setting] = steps::SETTINGS;
+
 /// Forgery's other settings.
 pub(crate) const OWN: &[Setting] = &[
     SLOTS,
@@ -116,6 +149,10 @@ pub(crate) const OWN: &[Setting] = &[
     MIN_FREE,
     SECRETS,
     HOST_NETWORK,
+    BUILDERS,
+    ARTIFACTS,
+    ARTIFACT_DAYS,
+    SILENCE,
     BUILDS,
     WORKERS,
     DEPLOYMENTS,
@@ -143,6 +180,13 @@ impl Config {
         let registry = Registries::read(values);
         let (keep_images, min_free_mib) = (values.get(&KEEP), values.get(&MIN_FREE));
         let (secrets_dir, host_network) = (values.optional(&SECRETS), values.get(&HOST_NETWORK));
+        let builders = values.get(&BUILDERS).map(|text: String| listed(&text));
+        let (artifacts, artifact_days) = (values.optional(&ARTIFACTS), values.get::<u32>(&ARTIFACT_DAYS));
+        if artifact_days.is_some_and(|days| !(1..=3_650).contains(&days)) {
+            values.refuse(&ARTIFACT_DAYS, "expected 1 to 3650");
+        }
+        let silence = values.get(&SILENCE).map(Duration::from_secs);
+        let steps = Steps::read(values);
         let git = Git::read(values, work_dir.as_ref());
         let name: String = values.get(&BUILDS)?;
         let builds = route::builds()
@@ -165,6 +209,11 @@ impl Config {
         let (builds, deployments) = (builds?, deployments?);
         Some(Self {
             git: git?,
+            builders: builders?,
+            artifacts,
+            artifact_days: artifact_days?,
+            silence: silence.filter(|silence| !silence.is_zero()),
+            steps: steps?,
             events: route::build_events(&builds),
             deployment_events: route::deployment_events(&deployments),
             deploys: deploys?,
@@ -185,4 +234,10 @@ impl Config {
             builds,
         })
     }
+}
+
+/// What is separated by commas.
+fn listed(text: &str) -> Vec<String> {
+    let parts = text.split(',').map(str::trim);
+    parts.filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect()
 }

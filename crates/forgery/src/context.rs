@@ -1,12 +1,13 @@
 //! The build context: the checkout as a tar stream, less what `.dockerignore` leaves out.
 
 use crate::{
+    attempt::options,
     failure::{BuildFailure, Kind},
     ignore::Ignore,
     secrets::dotenv,
 };
 use bytes::Bytes;
-use contract::BuildQueueMessage;
+use contract::{BuildQueueMessage, RelativePath};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -19,12 +20,21 @@ pub(crate) struct Context {
     folder: PathBuf,
     dockerfile: String,
     ignore: Ignore,
-    /// What goes into the context as `.env`, in place of what is there.
-    env_file: Option<String>,
+    /// Files that are not in the folder, or in place of those that are.
+    own: Vec<(String, String)>,
 }
 
 /// Left out when a checkout brings no rules of its own: history and credentials, nothing else.
 const USUAL: &str = ".git\n.netrc\n.git-credentials\n";
+/// Who may change a file that is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Modes {
+    /// As git has it.
+    Git,
+    /// Everybody.
+    Open,
+}
+
 const ENV_FILE: &str = ".env";
 /// Parts of the stream that may wait for the engine.
 const PARTS: usize = 16;
@@ -36,16 +46,36 @@ impl Context {
     /// Finds context and Dockerfile within the checkout; nothing leads out of it.
     pub(crate) fn find(checkout: &Path, message: &BuildQueueMessage) -> Result<Self, BuildFailure> {
         let path = message.context_path.as_ref().map_or(".", |path| path.as_str());
-        let folder = confined(checkout, &checkout.join(path));
-        let folder = folder.filter(|folder| folder.is_dir()).ok_or_else(|| {
-            BuildFailure::new(
-                Kind::InvalidMessage,
-                format!("the repository has no folder {path} for the build context"),
-            )
+        let folder = checkout.join(path);
+        let mut context = Self::of(
+            checkout,
+            &folder,
+            message.dockerfile.as_ref().map(RelativePath::as_str),
+            None,
+        )?;
+        let options = options(message);
+        if options.write_env_file && !options.environment.is_empty() {
+            context.own.push((ENV_FILE.to_owned(), dotenv(&options.environment)));
+        }
+        Ok(context)
+    }
+
+    /// A folder within another, with one of its Dockerfiles, or with one that is not in it.
+    pub(crate) fn of(
+        root: &Path,
+        folder: &Path,
+        dockerfile: Option<&str>,
+        own: Option<String>,
+    ) -> Result<Self, BuildFailure> {
+        let path = folder.strip_prefix(root).unwrap_or(folder).display();
+        let found = confined(root, folder).filter(|folder| folder.is_dir());
+        let folder = found.ok_or_else(|| {
+            let text = format!("the repository has no folder {path} for the build context");
+            BuildFailure::new(Kind::InvalidMessage, text)
         })?;
-        let dockerfile = message.dockerfile.as_ref().map_or("Dockerfile", |path| path.as_str());
+        let dockerfile = dockerfile.unwrap_or("Dockerfile");
         let file = confined(&folder, &folder.join(dockerfile)).filter(|file| file.is_file());
-        if file.is_none() {
+        if file.is_none() && own.is_none() {
             let text = format!("there is no {dockerfile} in {path}");
             return Err(BuildFailure::new(Kind::DockerfileMissing, text));
         }
@@ -58,14 +88,22 @@ impl Context {
         };
         let ignore = Ignore::parse(&rules)
             .map_err(|error| BuildFailure::new(Kind::BuildFailed, format!(".dockerignore: {error}")))?;
-        let options = message.options.as_ref();
-        let env_file = options.filter(|options| options.write_env_file && !options.environment.is_empty());
         Ok(Self {
-            env_file: env_file.map(|options| dotenv(&options.environment)),
+            own: own.map(|text| (dockerfile.to_owned(), text)).into_iter().collect(),
             folder,
             dockerfile: dockerfile.to_owned(),
             ignore,
         })
+    }
+
+    /// Nothing but a Dockerfile.
+    pub(crate) fn generated(dockerfile: String) -> Self {
+        Self {
+            folder: PathBuf::new(),
+            dockerfile: "Dockerfile".to_owned(),
+            ignore: Ignore::default(),
+            own: vec![("Dockerfile".to_owned(), dockerfile)],
+        }
     }
 
     /// The Dockerfile's path within the context.
@@ -75,25 +113,20 @@ impl Context {
 
     /// Streams the context; ends early when the receiver is dropped.
     pub(crate) fn stream(self) -> mpsc::Receiver<io::Result<Bytes>> {
-        let (sender, receiver) = mpsc::channel(PARTS);
-        drop(tokio::task::spawn_blocking(move || {
-            let mut pipe = io::BufWriter::with_capacity(PART, Pipe(sender.clone()));
-            if let Err(error) = self.write(&mut pipe) {
-                sender.blocking_send(Err(error)).ok(); // The receiver is gone when the build was stopped.
-            }
-        }));
-        receiver
+        stream(move |pipe| self.write(pipe))
     }
 
     fn write(&self, to: &mut impl io::Write) -> io::Result<()> {
         let mut tar = tar::Builder::new(to);
         tar.follow_symlinks(false);
-        self.add_folder(&mut tar, "")?;
-        if let Some(text) = &self.env_file {
+        if !self.folder.as_os_str().is_empty() {
+            self.add_folder(&mut tar, "")?;
+        }
+        for (name, text) in &self.own {
             let mut header = tar::Header::new_gnu();
             header.set_size(u64::try_from(text.len()).unwrap_or_default());
             header.set_mode(0o600);
-            tar.append_data(&mut header, ENV_FILE, text.as_bytes())?;
+            tar.append_data(&mut header, name, text.as_bytes())?;
         }
         tar.into_inner()?.flush()
     }
@@ -110,12 +143,12 @@ impl Context {
                 format!("{below}/{name}")
             };
             let folder = entry.file_type()?.is_dir();
-            if path == ENV_FILE && self.env_file.is_some() {
+            if self.own.iter().any(|(own, _)| *own == path) {
                 continue; // Whatever it is: a link would not be followed.
             }
             let excluded = self.ignore.excludes(&path) && !self.is_needed(&path);
             if !excluded {
-                add(tar, &entry.path(), &path)?;
+                add(tar, &entry.path(), Path::new(&path), Modes::Git)?;
             }
             if folder && (!excluded || !self.ignore.is_final() || self.dockerfile.starts_with(&format!("{path}/"))) {
                 self.add_folder(tar, &path)?;
@@ -131,11 +164,15 @@ impl Context {
 }
 
 /// Adds one entry without time and owner, so that caches hit.
-fn add<W: io::Write>(tar: &mut tar::Builder<W>, file: &Path, path: &str) -> io::Result<()> {
+fn add<W: io::Write>(tar: &mut tar::Builder<W>, file: &Path, path: &Path, modes: Modes) -> io::Result<()> {
     let metadata = fs::symlink_metadata(file)?;
     let mut header = tar::Header::new_gnu();
     header.set_metadata_in_mode(&metadata, tar::HeaderMode::Deterministic);
     header.set_mtime(0);
+    if modes == Modes::Open {
+        let mode = header.mode()?;
+        header.set_mode(if mode & 0o100 == 0 { 0o666 } else { 0o777 });
+    }
     if metadata.is_symlink() {
         header.set_size(0);
         return tar.append_link(&mut header, path, fs::read_link(file)?);
@@ -150,9 +187,73 @@ fn add<W: io::Write>(tar: &mut tar::Builder<W>, file: &Path, path: &str) -> io::
 }
 
 /// The real path, if it exists and lies within the folder.
-fn confined(folder: &Path, path: &Path) -> Option<PathBuf> {
+pub(crate) fn confined(folder: &Path, path: &Path) -> Option<PathBuf> {
     let real = path.canonicalize().ok()?;
     real.starts_with(folder.canonicalize().ok()?).then_some(real)
+}
+
+/// Streams a folder as it is, under another name, for containers: whoever runs in them may change it.
+pub(crate) fn stream_of(folder: PathBuf, name: &'static str) -> mpsc::Receiver<io::Result<Bytes>> {
+    stream(move |pipe| {
+        let mut tar = tar::Builder::new(pipe);
+        tar.follow_symlinks(false);
+        // What git ignores is left out of a work tree of git; a checkout is none.
+        let mut walk = ignore::WalkBuilder::new(&folder);
+        walk.hidden(false)
+            .parents(false)
+            .ignore(false)
+            .git_global(false)
+            .sort_by_file_name(Ord::cmp);
+        let walk = walk.filter_entry(|entry| entry.file_name() != ".git").build();
+        for entry in walk.filter_map(Result::ok) {
+            let path = Path::new(name).join(entry.path().strip_prefix(&folder).unwrap_or_else(|_never| entry.path()));
+            if !path.as_os_str().is_empty() {
+                add(&mut tar, entry.path(), &path, Modes::Open)?;
+            }
+        }
+        io::Write::flush(tar.into_inner()?)
+    })
+}
+
+/// Runs a writer on a thread of its own, and streams what it writes.
+fn stream(
+    write: impl FnOnce(&mut io::BufWriter<Pipe>) -> io::Result<()> + Send + 'static,
+) -> mpsc::Receiver<io::Result<Bytes>> {
+    let (sender, receiver) = mpsc::channel(PARTS);
+    drop(tokio::task::spawn_blocking(move || {
+        let mut pipe = io::BufWriter::with_capacity(PART, Pipe(sender.clone()));
+        if let Err(error) = write(&mut pipe) {
+            sender.blocking_send(Err(error)).ok(); // The receiver is gone when the build was stopped.
+        }
+    }));
+    receiver
+}
+
+/// Reads what comes in parts, on a thread that may block.
+pub(crate) struct Parts {
+    parts: mpsc::Receiver<Bytes>,
+    now: Bytes,
+}
+
+impl Parts {
+    pub(crate) const fn new(parts: mpsc::Receiver<Bytes>) -> Self {
+        Self {
+            parts,
+            now: Bytes::new(),
+        }
+    }
+}
+
+impl io::Read for Parts {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.now.is_empty() {
+            match self.parts.blocking_recv() {
+                Some(next) => self.now = next,
+                None => return Ok(0),
+            }
+        }
+        io::Read::read(&mut bytes::Buf::reader(&mut self.now), into)
+    }
 }
 
 struct Pipe(mpsc::Sender<io::Result<Bytes>>);

@@ -1,27 +1,34 @@
 //! The Docker Engine: its images and containers.
 
 mod build;
+mod pull;
 mod push;
 mod session;
+mod steps;
 
 use crate::{
     failure::{BuildFailure, Kind},
+    image,
     registry::Login,
 };
 use bollard::{
     Docker,
     auth::DockerCredentials,
     errors::Error,
+    models::SystemInfo,
     query_parameters::{
-        ListContainersOptionsBuilder, ListImagesOptionsBuilder, PruneBuildOptions, PruneImagesOptionsBuilder,
-        RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
+        ListImagesOptionsBuilder, PruneBuildOptions, PruneImagesOptionsBuilder, RemoveContainerOptionsBuilder,
+        RemoveImageOptionsBuilder, TagImageOptionsBuilder,
     },
 };
 use chassis::Findings;
+use contract::BuildId;
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 pub(crate) use build::Build;
+pub(crate) use pull::repository_of;
 pub(crate) use session::Answers;
+pub(crate) use steps::{Exit, GRACE, Thing};
 
 /// The longest until the engine begins to answer; a build's upload counts towards it.
 const PATIENCE: Duration = Duration::from_hours(1);
@@ -33,10 +40,17 @@ pub(crate) const IMAGE_BUILD: &str = "forge.image.build";
 pub(crate) const IMAGE_INSTALLATION: &str = "forge.image.installation";
 /// Label that says which build a container belongs to.
 pub(crate) const BUILD: &str = "forge.build";
+/// Label that says which attempt at a build something belongs to.
+pub(crate) const ATTEMPT: &str = "forge.attempt";
+/// Label that says which service a container belongs to.
+pub(crate) const SERVICE: &str = "forge.service";
 /// Label that says which deployment a container belongs to.
 pub(crate) const DEPLOYMENT: &str = "forge.deployment";
 /// Label that says which installation of Forge a container belongs to.
 pub(crate) const INSTALLATION: &str = "forge.installation";
+
+/// Label of volumes that are kept for later builds; its value is what steps call it.
+pub(crate) const CACHE: &str = "forge.cache";
 
 /// A connection to the engine; cheap to clone.
 #[derive(Clone, Debug)]
@@ -79,38 +93,16 @@ impl Engine {
         }
     }
 
-    /// Ends every container that is labelled with a build of an installation; how many are left.
-    pub(crate) async fn sweep(&self, installation: &str, build: &str) -> Result<usize, BuildFailure> {
-        for (container, of) in self.containers(installation).await? {
-            if of == build {
-                self.remove(&container).await?;
+    /// Removes every name that an attempt gave to images.
+    pub(crate) async fn untag_all(&self, installation: &str, build: &BuildId, attempt: u32) {
+        let repository = image::local_repository(installation);
+        let first = image::local(installation, build, attempt);
+        let first = first.rsplit(':').next().unwrap_or_default();
+        for (tag, of) in self.local_tags(&repository).await.unwrap_or_default() {
+            if of == build.as_str() && tag.starts_with(first) {
+                self.untag(&format!("{repository}:{tag}")).await;
             }
         }
-        let left = self.containers(installation).await?;
-        Ok(left.iter().filter(|(_, of)| of == build).count())
-    }
-
-    /// Every container of an installation's builds, with the build it belongs to.
-    pub(crate) async fn containers(&self, installation: &str) -> Result<Vec<(String, String)>, BuildFailure> {
-        let filters = HashMap::from([(
-            "label",
-            vec![format!("{INSTALLATION}={installation}"), BUILD.to_owned()],
-        )]);
-        let list = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&filters)
-            .build();
-        let found = self.docker.list_containers(Some(list)).await;
-        let found = found.map_err(|error| unavailable(&error))?;
-        let owned = |container: bollard::models::ContainerSummary| {
-            let mut labels = container.labels.unwrap_or_default();
-            if labels.contains_key(DEPLOYMENT) {
-                return None; // Whatever its image says.
-            }
-            let build = labels.remove(BUILD)?;
-            Some((container.id?, build))
-        };
-        Ok(found.into_iter().filter_map(owned).collect())
     }
 
     /// Ends a container and removes it with its volumes.
@@ -157,8 +149,11 @@ impl Engine {
         self.docker.info().await.ok()?.docker_root_dir.map(PathBuf::from)
     }
 
-    /// Removes what builds left and can be made again: images of ours without a name, and the cache that nobody uses.
+    /// Removes what builds left and can be made again: images of ours without a name, and the caches that nobody uses.
     pub(crate) async fn prune(&self, installation: &str) {
+        if let Err(error) = self.remove_caches(installation).await {
+            tracing::warn!(%error, "cannot remove the caches of pipelines");
+        }
         let filters = HashMap::from([
             ("dangling", vec!["true".to_owned()]),
             ("label", vec![format!("{IMAGE_INSTALLATION}={installation}")]),
@@ -191,23 +186,48 @@ impl Engine {
 /// Looks at the engine.
 pub(crate) async fn examine(findings: &mut Findings) {
     let cure = "start it, let this user use its socket, or set DOCKER_HOST";
-    let version = async {
+    let about = async {
         let engine = Engine::connect().await?;
-        engine.docker.version().await
+        Ok::<_, Error>((engine.docker.version().await?, engine.docker.info().await?))
     };
-    let Ok(version) = tokio::time::timeout(CHECK_PATIENCE, version).await else {
+    let Ok(about) = tokio::time::timeout(CHECK_PATIENCE, about).await else {
         return findings.wrong("engine", "it does not answer", cure);
     };
-    match version {
+    match about {
         Err(error) => findings.wrong("engine", chassis::chain(&error), cure),
-        Ok(version) => {
+        Ok((version, info)) => {
             let text = |value: Option<String>| value.unwrap_or_else(|| "?".to_owned());
             findings.fine(
                 "engine",
                 format!("{}, API {}", text(version.version), text(version.api_version)),
             );
+            examine_limits(&info, findings);
         }
     }
+}
+
+/// Says which bounds the engine can keep, and which it cannot.
+fn examine_limits(info: &SystemInfo, findings: &mut Findings) {
+    let limits = [
+        ("memory", info.memory_limit),
+        ("processes", info.pids_limit),
+        ("processors", info.cpu_cfs_quota),
+    ];
+    let (can, cannot): (Vec<_>, Vec<_>) = limits.into_iter().partition(|(_, able)| *able == Some(true));
+    let names = |of: &[(&str, Option<bool>)]| of.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    if cannot.is_empty() {
+        findings.fine("bounds of pipeline steps", names(&can));
+    } else {
+        findings.doubtful(
+            "bounds of pipeline steps",
+            format!("the engine cannot bound {}", names(&cannot)),
+            "see the warnings of docker info",
+        );
+    }
+    findings.fine(
+        "bounds of Dockerfile builds",
+        "network and time; BuildKit bounds neither memory nor processes of a RUN",
+    );
 }
 
 /// A login as the engine takes it.

@@ -23,6 +23,10 @@ pub(crate) enum Kind {
     CommitNotFound,
     /// There is no Dockerfile where it should be.
     DockerfileMissing,
+    /// The pipeline is none, or cannot be carried out.
+    PipelineInvalid,
+    /// The compose file is none, or has what cannot be built.
+    ComposeInvalid,
     /// A step of the build failed.
     BuildFailed,
     /// The registry refused.
@@ -81,6 +85,8 @@ impl Kind {
             Self::CloneRefused => "clone_refused",
             Self::CommitNotFound => "commit_not_found",
             Self::DockerfileMissing => "dockerfile_missing",
+            Self::PipelineInvalid => "pipeline_invalid",
+            Self::ComposeInvalid => "compose_invalid",
             Self::BuildFailed => "build_failed",
             Self::PushDenied => "push_denied",
             Self::PushRefused => "push_refused",

@@ -18,8 +18,17 @@ const LONGEST_TAG: usize = 128;
 
 /// Names the image of a build.
 pub(crate) fn names(message: &BuildQueueMessage) -> Names {
-    let name = message.image.as_ref().unwrap_or(&message.project_name).as_str();
-    let path = name.split('/').map(component).collect::<Vec<_>>().join("/");
+    named(message, repository(message))
+}
+
+/// The repository that a build is named after, if it has one image.
+pub(crate) fn repository(message: &BuildQueueMessage) -> &str {
+    message.image.as_ref().unwrap_or(&message.project_name).as_str()
+}
+
+/// Names one of several images of a build.
+pub(crate) fn named(message: &BuildQueueMessage, repository: &str) -> Names {
+    let path = repository.split('/').map(component).collect::<Vec<_>>().join("/");
     let more = message.options.iter().flat_map(|options| &options.tags);
     let branch = message.branch.iter().map(|branch| tag(branch.as_str()));
     let mut tags = vec![tag(message.commit_hash.as_str())];

@@ -1,20 +1,30 @@
 #![doc = include_str!("../README.md")]
 
+mod artifacts;
 mod attempt;
+mod bench;
+mod buildpacks;
 mod cancel;
 mod checkout;
+mod compose;
 mod config;
 mod context;
 mod deploy;
 mod disk;
 mod end;
 mod engine;
+mod errands;
 mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod ignore;
 mod image;
+mod images;
 mod lines;
+mod listen;
 mod logs;
 mod metrics;
+mod pipeline;
 mod progress;
 mod publish;
 mod reconciler;
@@ -26,6 +36,7 @@ mod report;
 mod roster;
 mod secrets;
 mod slot;
+mod tools;
 mod workspace;
 
 use bus::Bus;
@@ -34,6 +45,7 @@ use contract::{BuildEvent, BuildQueueMessage, Failure as BuildFailure, Happening
 use std::sync::Arc;
 
 pub use config::Config;
+pub use errands::errand;
 
 /// The service, for [`chassis::launch`].
 pub const SERVICE: Service = Service {
@@ -41,8 +53,14 @@ pub const SERVICE: Service = Service {
     about: "Takes builds from a list and carries them out.",
     admin_listen: "127.0.0.1:9103",
     grace_seconds: "600",
-    settings: &[config::OWN, config::GIT, config::REGISTRIES, bus::SETTINGS],
-    errands: &[],
+    settings: &[
+        config::OWN,
+        config::STEPS,
+        config::GIT,
+        config::REGISTRIES,
+        bus::SETTINGS,
+    ],
+    errands: errands::ALL,
 };
 
 /// Reads the configuration.
@@ -80,19 +98,11 @@ pub async fn check(config: Config) -> Findings {
 /// When Redis, the engine or the work folder is unfit.
 pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let unfit = |error: bus::Error| Failure::Dependency(chassis::chain(&error));
-    let engine = engine::Engine::connect()
-        .await
-        .map_err(|error| Failure::Dependency(chassis::chain(&error)))?;
-    let workspaces = workspace::Workspaces::open(&config.work_dir)
-        .map_err(|error| Failure::Dependency(format!("work folder {}: {error}", config.work_dir.display())))?;
-    let sources = checkout::Sources::open(&config.git)
-        .map_err(|error| Failure::Dependency(format!("mirrors {}: {error}", config.git.mirrors.display())))?;
-    let registry =
-        registry::Registry::new(&config.registry).map_err(|error| Failure::Dependency(chassis::chain(&error)))?;
     let bus = Bus::start(config.bus.clone()).map_err(unfit)?;
     bus.ready().await.map_err(unfit)?;
 
     let installation = bus.holders(&config.builds).installation().await.map_err(unfit)?;
+    let tools = tools::Tools::find(config.clone(), installation).await?;
     let worker = bus
         .worker(&config.builds, "forgery", config.slots, lost)
         .await
@@ -105,15 +115,9 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
 
     let metrics = metrics::Metrics::new(&life);
     let slots = config.slots;
-    let bench = Arc::new(attempt::Bench {
-        engine,
-        workspaces,
-        sources,
-        registry,
-        vault: secrets::Vault::new(config.secrets_dir.clone()),
-        installation,
+    let bench = Arc::new(bench::Bench {
+        tools,
         bus: bus.clone(),
-        config,
         metrics,
         roster: roster::Roster::default(),
         room: disk::Room::default(),
@@ -129,8 +133,10 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         let stopping = life.stopping();
         move || governor.clone().run(stopping.clone())
     });
-    if bench.config.deploys {
-        let worker = bus.worker(&bench.config.deployments, "forgery", 1, deploy::lost).await;
+    if bench.tools.config.deploys {
+        let worker = bus
+            .worker(&bench.tools.config.deployments, "forgery", 1, deploy::lost)
+            .await;
         let worker = worker.map_err(unfit)?;
         life.spawn("deployments worker", Policy::Essential, worker.tend(life.stopping()));
         let (bench, its_life) = (Arc::clone(&bench), life.clone());

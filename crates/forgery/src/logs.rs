@@ -6,7 +6,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -27,13 +27,21 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long the end of a log is tried to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
-/// Takes lines; never blocks.
+/// Takes lines; never blocks, unless a person watches.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
-    lines: mpsc::Sender<LogLine>,
-    /// How many could not be taken in.
-    refused: Arc<AtomicU64>,
+    to: To,
     stage: Stage,
+    /// When there was a line last, in milliseconds since 1970.
+    last: Arc<AtomicI64>,
+}
+
+#[derive(Clone, Debug)]
+enum To {
+    /// Redis; and how many lines could not be taken in.
+    Redis(mpsc::Sender<LogLine>, Arc<AtomicU64>),
+    /// Standard output.
+    Person,
 }
 
 /// Sends lines in the background until its log is closed.
@@ -72,14 +80,12 @@ pub(crate) fn open(writer: LogWriter, attempt: u32) -> (Log, LogTask) {
         not_before: Instant::now(),
     };
     let task = spawn(sender.run(receiver));
-    (
-        Log {
-            lines,
-            refused,
-            stage: Stage::Cloning,
-        },
-        LogTask { task },
-    )
+    (Log::new(To::Redis(lines, refused)), LogTask { task })
+}
+
+/// A log that a person reads while it is written.
+pub(crate) fn shown() -> Log {
+    Log::new(To::Person)
 }
 
 #[expect(
@@ -93,12 +99,31 @@ fn spawn(future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
 // === impl Log ===
 
 impl Log {
+    fn new(to: To) -> Self {
+        Self {
+            to,
+            stage: Stage::Cloning,
+            last: Arc::new(AtomicI64::new(bus::clock::now_ms())),
+        }
+    }
+
     /// The same log, in another stage.
     pub(crate) fn at(&self, stage: Stage) -> Self {
-        Self {
-            lines: self.lines.clone(),
-            refused: Arc::clone(&self.refused),
-            stage,
+        Self { stage, ..self.clone() }
+    }
+
+    /// Waits until there was no line for so long.
+    pub(crate) async fn silence(&self, limit: Duration) {
+        let limit_ms = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
+        loop {
+            let since = bus::clock::now_ms().saturating_sub(self.last.load(Ordering::Relaxed));
+            let Ok(left) = u64::try_from(limit_ms.saturating_sub(since)) else {
+                return;
+            };
+            if left == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(left)).await;
         }
     }
 
@@ -116,10 +141,28 @@ impl Log {
 
     /// A line of the build. When the sender cannot keep up, it is cut, and counted.
     pub(crate) fn line(&self, line: LogLine) {
-        if self.lines.try_send(line).is_err() {
-            self.refused.fetch_add(1, Ordering::Relaxed);
+        self.last.store(line.t, Ordering::Relaxed);
+        match &self.to {
+            To::Redis(lines, refused) => {
+                if lines.try_send(line).is_err() {
+                    refused.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            To::Person => show(&line),
         }
     }
+}
+
+/// Writes a line as people read it: what Forge says stands out from what the build prints.
+fn show(line: &LogLine) {
+    let step = line.step.as_deref().unwrap_or_default();
+    let text = match (line.stream, step) {
+        (Stream::Forge, _) => format!("» {}\n", line.text),
+        (_, "") => format!("{}\n", line.text),
+        (_, step) => format!("{step} | {}\n", line.text),
+    };
+    // Whoever has gone away does not read it.
+    std::io::Write::write_all(&mut std::io::stdout().lock(), text.as_bytes()).ok();
 }
 
 // === impl LogTask ===

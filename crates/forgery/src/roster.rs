@@ -1,6 +1,6 @@
 //! Tells prow what this forgery does: when something begins or ends, and now and then.
 
-use crate::{Config, attempt::Bench};
+use crate::{Config, bench::Bench};
 use bus::{Producer, clock};
 use chassis::Life;
 use contract::{BuildId, DeploymentId, WorkerReport, WorkerState, worker::Disk};
@@ -95,11 +95,11 @@ impl Teller {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Self {
             roster: bench.roster.clone(),
-            reports: bench.bus.producer(&bench.config.workers),
+            reports: bench.bus.producer(&bench.tools.config.workers),
             name: name.to_owned(),
             host: host.trim().to_owned(),
-            slots: u32::try_from(bench.config.slots).unwrap_or(u32::MAX),
-            config: bench.config.clone(),
+            slots: u32::try_from(bench.tools.config.slots).unwrap_or(u32::MAX),
+            config: bench.tools.config.clone(),
             life: life.clone(),
         }
     }

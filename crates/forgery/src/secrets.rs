@@ -32,15 +32,23 @@ impl Vault {
         let Some(options) = &message.options else {
             return Ok(BTreeMap::new());
         };
-        let mut found = BTreeMap::new();
-        if message.is_trusted() {
-            for name in &options.secrets {
-                found.insert(name.to_string(), self.read(&message.project_name, name).await?);
-            }
-        }
+        let mut found = self.named(message, &options.secrets).await?;
         if !options.environment.is_empty() {
             let Ok(text) = dotenv(&options.environment).parse();
             found.entry(ENVIRONMENT.to_owned()).or_insert(text);
+        }
+        Ok(found)
+    }
+
+    /// The same, for those that a part of the build names.
+    pub(crate) async fn named(
+        &self,
+        message: &BuildQueueMessage,
+        names: &[SecretName],
+    ) -> Result<BTreeMap<String, Secret>, BuildFailure> {
+        let mut found = BTreeMap::new();
+        for name in names.iter().filter(|_| message.is_trusted()) {
+            found.insert(name.to_string(), self.read(&message.project_name, name).await?);
         }
         Ok(found)
     }

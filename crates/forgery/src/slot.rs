@@ -1,17 +1,21 @@
 //! One slot: takes a build, carries it out, settles it.
 
 use crate::{
-    attempt::{Attempt, Bench},
+    attempt::{Attempt, Origin, Steward},
+    bench::Bench,
     end::{End, Grace},
-    failure::BuildFailure,
-    logs,
+    failure::{BuildFailure, Kind},
+    logs::{self, Log},
     report::Report,
 };
 use bus::{Delivery, Slot, Stop, Worker};
 use chassis::{Life, trace};
 use contract::{BuildEvent, BuildQueueMessage, Failure, Happening, Image, Metadata, Stage, StageTime, route};
-use std::{sync::Arc, time::Duration};
-use tokio::{sync::watch, time::Instant};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
 /// The longest that cleaning up after a build may take.
@@ -26,6 +30,24 @@ pub(crate) struct Taking {
     worker: String,
     bench: Arc<Bench>,
     grace: Grace,
+}
+
+/// Whoever holds a build tells of it, and knows whether it is still theirs.
+struct Tending<'a> {
+    delivery: &'a Delivery<BuildQueueMessage>,
+    report: Mutex<&'a mut Report<BuildEvent>>,
+}
+
+// === impl Tending ===
+
+impl Steward for Tending<'_> {
+    fn tell(&self, what: Happening) {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).tell(what);
+    }
+
+    async fn is_ours(&self) -> bool {
+        self.delivery.is_ours().await
+    }
 }
 
 // === impl Taking ===
@@ -84,15 +106,12 @@ impl Taking {
         self.bench.metrics.running.inc();
 
         let mut times = Vec::new();
-        let attempt = Attempt {
-            bench: &self.bench,
+        let steward = Tending {
             delivery: &delivery,
-            message,
-            log: log.clone(),
-            report: &mut report,
-            times: &mut times,
+            report: Mutex::new(&mut report),
         };
-        let end = self.supervise(Box::pin(attempt.run()), message, delivery.stop()).await;
+        let attempt = self.attempt(&delivery, steward, &log, &mut times);
+        let end = self.supervise(Box::pin(attempt), &delivery, &log).await;
         chassis::crash_point("forgery.done");
         let lost = matches!(end, End::Stopped(Stop::Lost));
         self.clean(&delivery, lost).await;
@@ -116,33 +135,89 @@ impl Taking {
     /// Runs an attempt until it ends or must stop; either way nothing of it goes on.
     async fn supervise(
         &self,
-        attempt: impl Future<Output = Result<Image, BuildFailure>>,
-        message: &BuildQueueMessage,
-        stop: watch::Receiver<Option<Stop>>,
-    ) -> End<Image> {
-        let timeout = message
+        attempt: impl Future<Output = Result<Vec<Image>, BuildFailure>>,
+        delivery: &Delivery<BuildQueueMessage>,
+        log: &Log,
+    ) -> End<Vec<Image>> {
+        let timeout = delivery
+            .message()
             .timeout_seconds
-            .map_or(self.bench.config.timeout, |s| Duration::from_secs(s.into()));
+            .map_or(self.bench.tools.config.timeout, |s| Duration::from_secs(s.into()));
         tokio::select! {
             result = attempt => End::Done(result),
-            end = self.grace.interrupt(timeout, stop) => end,
+            end = self.grace.interrupt(timeout, delivery.stop()) => end,
+            failure = self.must_end(log) => End::Done(Err(failure)),
         }
+    }
+
+    /// Waits until an attempt must end for what it does, or does not.
+    async fn must_end(&self, log: &Log) -> BuildFailure {
+        let silence = async {
+            match self.bench.tools.config.silence {
+                Some(limit) => {
+                    log.silence(limit).await;
+                    limit
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            limit = silence => {
+                let text = format!("it printed nothing for {} s (silence_seconds)", limit.as_secs());
+                BuildFailure::new(Kind::Timeout, text)
+            }
+            () = self.bench.room.emergency() => {
+                BuildFailure::new(Kind::DiskFull, "the disk was about to be full: everything that ran was ended")
+            }
+        }
+    }
+
+    /// Makes an attempt; what is only rehearsed is made by its play.
+    async fn attempt(
+        &self,
+        delivery: &Delivery<BuildQueueMessage>,
+        steward: Tending<'_>,
+        log: &Log,
+        times: &mut Vec<StageTime>,
+    ) -> Result<Vec<Image>, BuildFailure> {
+        #[cfg(feature = "rehearsal")]
+        if let Some(play) = crate::rehearsal::Play::of(&self.bench.tools.config, delivery) {
+            let workspace = self.bench.tools.workspaces.make();
+            let workspace = workspace.map_err(|error| crate::attempt::internal("cannot make a workspace", &error))?;
+            return play.run(delivery, log, workspace).await.map(|image| vec![image]);
+        }
+        let attempt = Attempt {
+            tools: &self.bench.tools,
+            message: delivery.message(),
+            number: delivery.attempt(),
+            origin: Origin::Repository,
+            log: log.clone(),
+            steward,
+            times,
+        };
+        attempt.run().await
     }
 
     /// Ends whatever is labelled with the build and sees that it is gone, before anything is reported.
     async fn clean(&self, delivery: &Delivery<BuildQueueMessage>, lost: bool) {
-        let name = self.bench.local(delivery);
         let id = &delivery.message().id;
-        tokio::time::timeout(SWEEP, self.bench.engine.untag(&name)).await.ok(); // What stays is only a name.
-        if lost {
-            return; // What is labelled with the build may be its next attempt's; what is ours is found by the reconciler.
-        }
+        let tools = &self.bench.tools;
+        let names = tools.engine.untag_all(&tools.installation, id, delivery.attempt());
+        tokio::time::timeout(SWEEP, names).await.ok(); // What stays is only a name.
+        // What another attempt has is not ours to end.
+        let attempt = lost.then_some(delivery.attempt());
         let swept = async {
             loop {
-                match self.bench.engine.sweep(&self.bench.installation, id.as_str()).await {
+                match self
+                    .bench
+                    .tools
+                    .engine
+                    .sweep(&self.bench.tools.installation, id.as_str(), attempt)
+                    .await
+                {
                     Ok(0) => return,
-                    Ok(left) => tracing::warn!(left, "containers of an ended build are left"),
-                    Err(error) => tracing::warn!(%error, "cannot tell whether containers of the build are left"),
+                    Ok(left) => tracing::warn!(left, "something of an ended build is left"),
+                    Err(error) => tracing::warn!(%error, "cannot tell whether anything of the build is left"),
                 }
                 tokio::time::sleep(SWEEP_PAUSE).await;
             }
@@ -159,7 +234,7 @@ impl Taking {
         metadata.correlation_id = incoming.and_then(|m| m.correlation_id.clone());
         let traceparent = incoming.and_then(|m| m.traceparent.as_deref());
         metadata.traceparent = trace::carry(&Span::current(), traceparent);
-        let producer = self.bench.bus.producer(&self.bench.config.events);
+        let producer = self.bench.bus.producer(&self.bench.tools.config.events);
         Report::new(producer, message.id.clone(), delivery.attempt(), &self.worker, metadata)
     }
 }
@@ -168,18 +243,19 @@ impl Taking {
 async fn settle(
     delivery: Delivery<BuildQueueMessage>,
     report: Report<BuildEvent>,
-    end: End<Image>,
+    end: End<Vec<Image>>,
     stages: Vec<StageTime>,
 ) {
-    let ended = |status, outcome: Result<Image, Failure>| {
-        let (image, failure) = match outcome {
-            Ok(image) => (Some(image), None),
-            Err(failure) => (None, Some(failure)),
+    let ended = |status, outcome: Result<Vec<Image>, Failure>| {
+        let (images, failure) = match outcome {
+            Ok(images) => (images, None),
+            Err(failure) => (Vec::new(), Some(failure)),
         };
         Happening::Ended {
             status,
             failure,
-            image,
+            image: images.first().cloned(),
+            images: if images.len() > 1 { images } else { Vec::new() },
             stages,
         }
     };
@@ -189,6 +265,15 @@ async fn settle(
     chassis::crash_point("forgery.settled");
 }
 
-fn sentence(end: &End<Image>) -> String {
-    end.sentence(|image| format!("built {} as {}", image.reference, image.digest))
+fn sentence(end: &End<Vec<Image>>) -> String {
+    end.sentence(|images| done(images))
+}
+
+/// What came out, in a sentence.
+pub(crate) fn done(images: &[Image]) -> String {
+    let one = |image: &Image| format!("{} as {}", image.reference, image.digest);
+    match images {
+        [] => "done; no image came out".to_owned(),
+        several => format!("built {}", several.iter().map(one).collect::<Vec<_>>().join(", ")),
+    }
 }

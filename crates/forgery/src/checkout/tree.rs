@@ -67,6 +67,32 @@ pub(super) fn write(
     })
 }
 
+/// The files that differ between two commits, if both are there.
+pub(super) fn changed(repository: &Path, before: &str, after: &str) -> Option<Vec<String>> {
+    let repository = gix::open(repository).ok()?;
+    let files = |commit: &str| -> Option<HashMap<String, (ObjectId, Mode)>> {
+        let commit = repository
+            .find_commit(ObjectId::from_hex(commit.as_bytes()).ok()?)
+            .ok()?;
+        let index = repository.index_from_tree(&commit.tree_id().ok()?).ok()?;
+        let entries = index.entries().iter();
+        Some(
+            entries
+                .map(|entry| (entry.path(&index).to_str_lossy().into_owned(), (entry.id, entry.mode)))
+                .collect(),
+        )
+    };
+    let (before, mut after) = (files(before)?, files(after)?);
+    let mut changed = Vec::new();
+    for (path, file) in before {
+        if after.remove(&path) != Some(file) {
+            changed.push(path);
+        }
+    }
+    changed.extend(after.into_keys());
+    Some(changed)
+}
+
 /// Counts what the files would take, before they take it; and finds those that Git LFS keeps.
 fn measure(
     repository: &Repository,
