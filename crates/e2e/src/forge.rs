@@ -94,6 +94,14 @@ impl Forge {
         forge
     }
 
+    /// What marks the things of this installation on the engine.
+    pub fn installation(&self) -> String {
+        self.redis
+            .cli(&["GET", "{forge:builds}:installation"])
+            .trim()
+            .to_owned()
+    }
+
     /// Starts gateway (again).
     pub fn start_gateway(&mut self) {
         let listen = format!("127.0.0.1:{}", self.gateway_port);

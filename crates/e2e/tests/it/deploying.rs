@@ -2,8 +2,16 @@
 
 use e2e::{Forge, PATIENCE};
 use serde_json::{Value, json};
-use std::process::Command;
+use std::{
+    process::Command,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 use testkit::{Repo, within};
+use tokio::task::JoinSet;
 
 /// A service of one repository, and what it left on the engine.
 struct Stage {
@@ -336,4 +344,118 @@ async fn what_ran_before_comes_back_when_a_deployment_is_ended_without_its_worke
     })
     .await;
     forge.is_quiet().await;
+}
+
+#[tokio::test]
+async fn what_died_with_the_engine_is_started_again_and_what_somebody_stopped_is_not() {
+    let forge = Forge::start().await;
+    // The engine says 255 of what it finds dead when it comes back.
+    let dies = "FROM busybox\nCMD [\"sh\", \"-c\", \"trap 'exit 255' USR1; while true; do sleep 0.2; done\"]\n";
+    let deploy = json!({"health": {"type": "command", "command": "true"}, "stop_grace_seconds": 0});
+    let (stage, build) = Stage::set(&forge, dies, deploy).await;
+    ended(&forge, &stage.deploy(&forge, &build).await, "success").await;
+    let running = stage.running();
+    docker(&["update", "--restart=no", &running[0]]);
+    docker(&["kill", "-s", "USR1", &running[0]]);
+    within(PATIENCE, "it has ended", async || {
+        stage.running().is_empty().then_some(())
+    })
+    .await;
+    within(PATIENCE, "it runs again", async || {
+        (stage.running() == running).then_some(())
+    })
+    .await;
+    docker(&["stop", "-t", "0", &running[0]]);
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(stage.running(), Vec::<String>::new(), "somebody wanted it so");
+}
+
+/// Asks again and again, as many do at once, until it is dropped; what was not answered is counted.
+struct Crowd {
+    answered: Arc<AtomicUsize>,
+    failed: Arc<Mutex<Vec<String>>>,
+    /// They end with it.
+    _tasks: JoinSet<()>,
+}
+
+impl Crowd {
+    fn gather(url: &str) -> Self {
+        let (answered, failed) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<String>>>::default());
+        let ask = async |url: String, answered: Arc<AtomicUsize>, failed: Arc<Mutex<Vec<String>>>| {
+            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            loop {
+                let answer = async { client.get(&url).send().await?.error_for_status()?.text().await };
+                match answer.await {
+                    Ok(_) => drop(answered.fetch_add(1, Ordering::Relaxed)),
+                    Err(error) => failed.lock().unwrap().push(error.to_string()),
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let mut tasks = JoinSet::new();
+        for _ in 0..4 {
+            tasks.spawn(ask(url.to_owned(), Arc::clone(&answered), Arc::clone(&failed)));
+        }
+        Self {
+            answered,
+            failed,
+            _tasks: tasks,
+        }
+    }
+}
+
+/// nginx in front of a service that it knows by its name.
+const PROXY: &str = "user root;\nevents {}\nhttp {\n  access_log off;\n  resolver 127.0.0.11 valid=1s;\n  server {\n    listen 80;\n\
+    location / {\n      set $upstream http://default:8080;\n      proxy_pass $upstream;\n      proxy_connect_timeout 1s;\n\
+      proxy_next_upstream error timeout;\n    }\n  }\n}\n";
+
+#[tokio::test]
+async fn nobody_behind_a_reverse_proxy_notices_ten_deployments_and_one_that_fails() {
+    let forge = Forge::start().await;
+    let mut deploy = healthy();
+    deploy["stop_grace_seconds"] = json!(1);
+    deploy["healthy_within_seconds"] = json!(3);
+    let (stage, first) = Stage::set(&forge, &answers("one"), deploy).await;
+    let second = stage.build(&forge, &answers("two")).await;
+    let sick = stage.build(&forge, "FROM busybox\nCMD [\"sleep\", \"900\"]\n").await;
+    ended(&forge, &stage.deploy(&forge, &first).await, "success").await;
+
+    let filter = format!("name=forge-{}-", stage.repo.name.replace('/', "-"));
+    let network = docker(&["network", "ls", "-q", "--filter", &filter]);
+    let image = testkit::nginx_image(PROXY);
+    let proxy = docker(&[
+        "run",
+        "-d",
+        "--network",
+        &network,
+        "-p",
+        "127.0.0.1::80",
+        "--label",
+        stage.label().trim_start_matches("label="),
+        &image,
+    ]);
+    let address = docker(&["port", &proxy, "80"]);
+    let url = format!("http://{}/", address.lines().next().unwrap());
+    within(PATIENCE, "the proxy answers", async || {
+        reqwest::get(&url).await.ok()?.error_for_status().ok()
+    })
+    .await;
+
+    let crowd = Crowd::gather(&url);
+    for round in 0..10 {
+        let build = if round % 2 == 0 { &second } else { &first };
+        ended(&forge, &stage.deploy(&forge, build).await, "success").await;
+    }
+    ended(&forge, &stage.deploy(&forge, &sick).await, "failed").await;
+    let (answered, failed) = (
+        crowd.answered.load(Ordering::Relaxed),
+        crowd.failed.lock().unwrap().clone(),
+    );
+    assert!(answered > 1_000, "{answered} answers in ten deployments are no proof");
+    assert!(
+        failed.is_empty(),
+        "{} of {answered} were not answered: {:?}",
+        failed.len(),
+        failed.first()
+    );
 }

@@ -50,7 +50,15 @@ async fn a_service_that_has_all_it_needs_says_so_with_exit_code_0() {
     for (service, own) in [
         ("gateway", &["ok     secret"][..]),
         ("prow", &["ok     data ", "ok     logs ", "ok     database"]),
-        ("forgery", &["ok     work folder", "ok     engine", "ok     registry"]),
+        (
+            "forgery",
+            &[
+                "ok     work folder",
+                "ok     engine",
+                "ok     bounds of pipeline steps",
+                "ok     registry",
+            ],
+        ),
         ("notifier", &["ok     endpoint"]),
     ] {
         let (code, text) = check(service, &env, &[]);

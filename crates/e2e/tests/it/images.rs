@@ -43,8 +43,8 @@ fn pinned(build: &Value) -> String {
     format!("{repository}@{}", build["digest"].as_str().unwrap())
 }
 
-/// The configuration of a pushed image, as the engine shows it.
-fn inspect(build: &Value) -> Value {
+/// Fetches a pushed image; its name on the engine.
+pub(crate) fn pull(build: &Value) -> String {
     let image = pinned(build);
     docker(&[
         "login",
@@ -55,6 +55,12 @@ fn inspect(build: &Value) -> Value {
         image.split('/').next().unwrap(),
     ]);
     docker(&["pull", "-q", &image]);
+    image
+}
+
+/// The configuration of a pushed image, as the engine shows it.
+fn inspect(build: &Value) -> Value {
+    let image = pull(build);
     let shown = docker(&["inspect", &image]);
     docker(&["rmi", &image]);
     serde_json::from_str::<Value>(&shown).unwrap()[0].clone()

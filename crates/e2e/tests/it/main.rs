@@ -8,6 +8,8 @@ mod builds;
 #[cfg(test)]
 mod cancelling;
 #[cfg(test)]
+mod composed;
+#[cfg(test)]
 mod crashes;
 #[cfg(test)]
 mod databases;
@@ -15,6 +17,8 @@ mod databases;
 mod deaths;
 #[cfg(test)]
 mod deploying;
+#[cfg(test)]
+mod disks;
 #[cfg(test)]
 mod doctor;
 #[cfg(test)]
@@ -29,6 +33,8 @@ mod layers;
 mod life;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod pipelines;
 #[cfg(test)]
 mod planning;
 #[cfg(test)]

@@ -120,7 +120,7 @@ async fn a_build_that_no_worker_takes_times_out_and_says_so() {
 #[tokio::test]
 async fn what_a_dead_forgery_left_on_the_engine_is_removed_and_what_belongs_to_others_is_not() {
     let mut forge = Forge::start_with(1, SOON).await;
-    let installation = forge.redis.cli(&["GET", "{forge:builds}:installation"]);
+    let installation = forge.installation();
     let run = |installation: &str| {
         let labels = [
             format!("forge.installation={installation}"),
