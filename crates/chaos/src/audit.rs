@@ -398,7 +398,10 @@ fn by_status(builds: &HashMap<String, Vec<Value>>, status: &str) -> usize {
 
 /// What is left once every service has stopped.
 pub(crate) fn of_machine(world: &World, stopped: Vec<String>) -> Vec<Check> {
-    let mut left = Check::new("no container, image, volume, folder or registration is left", 0);
+    let mut left = Check::new(
+        "no container, image, volume, network, folder or registration is left",
+        0,
+    );
     left.expect(world.server.cli(&["PING"]) == "PONG", || {
         "Redis does not say what it has".to_owned()
     });
@@ -418,6 +421,10 @@ pub(crate) fn of_machine(world: &World, stopped: Vec<String>) -> Vec<Check> {
             ][..],
         ),
         ("volume", &["volume", "ls", "--quiet"]),
+        (
+            "network",
+            &["network", "ls", "--quiet", "--filter", "label=forge.build"],
+        ),
         ("image", &["images", "--filter", "reference=forge-build/*", "--quiet"]),
     ] {
         for id in world.engine.lines(args).into_iter().filter(|id| !id.is_empty()) {
@@ -434,7 +441,11 @@ pub(crate) fn of_machine(world: &World, stopped: Vec<String>) -> Vec<Check> {
         let work = names(&world.work_dir(n)).into_iter();
         left.wrong.extend(work.filter(|path| !path.ends_with("/mirrors")));
         // These are kept; of what a killed one was removing, the next one frees the machine after an hour.
-        let kept = |path: &String| [".git", ".used", ".written", ".gone"].iter().any(|kind| path.ends_with(kind));
+        let kept = |path: &String| {
+            [".git", ".used", ".written", ".gone"]
+                .iter()
+                .any(|kind| path.ends_with(kind))
+        };
         let mirrors = names(&world.work_dir(n).join("mirrors")).into_iter();
         left.wrong.extend(mirrors.filter(|path| !kept(path)));
     }

@@ -34,7 +34,7 @@ use ledger::Ledger;
 use options::Options;
 use plan::{Item, What};
 use sender::{Real, RedisUrl, Sender};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, HashMap},
     process::ExitCode,
@@ -96,6 +96,7 @@ async fn run(options: &Options) -> bool {
     let faults = plan::faults(options);
     let sender = Arc::new(sender(options, &world, &ledger, faults.len()));
     let client = sender.client.clone();
+    register_pipelines(&client, &world, &sender.real).await;
     let mut director = Director::new(faults, options.seed, &ledger);
 
     // Where nobody takes over from dead workers, deployments prove nothing.
@@ -190,13 +191,38 @@ fn sender(options: &Options, world: &World, ledger: &Arc<Ledger>, faults: usize)
     }
 }
 
+/// What every second of them is built by: a container with a volume and a network, and images.
+const PIPELINE: &str = "image: busybox\nsteps:\n- {name: make, script: 'echo begun; sleep 1; date > made'}\n\
+    - {name: image, type: build}\n- {name: push, type: push}\n";
+
+/// Tells prow which repositories are built by their pipelines, before anything fails.
+async fn register_pipelines(client: &reqwest::Client, world: &World, real: &HashMap<usize, Real>) {
+    let post = async |path: &str, body: Value| -> Value {
+        let url = format!("http://127.0.0.1:{}/v1/cicd/{path}", world.ports.prow);
+        let request = client.post(url).bearer_auth(world::API_TOKEN);
+        let request = request
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        let answer = request.send().await.unwrap().text().await.unwrap();
+        serde_json::from_str(&answer).unwrap()
+    };
+    let mut numbers: Vec<_> = real.keys().collect();
+    numbers.sort();
+    for real in numbers.into_iter().step_by(2).filter_map(|n| real.get(n)) {
+        let project = post("projects", json!({"name": real.name})).await;
+        let service = json!({"project_id": project["id"], "name": "default", "recipe": {"type": "pipeline"}});
+        let service = post("services", service).await;
+        assert!(service["id"].is_i64(), "{service}");
+    }
+}
+
 /// The repositories that are built for real.
 fn repositories(world: &World, items: &[Item], seed: u64) -> HashMap<usize, Real> {
     let real = items.iter().filter(|item| item.what == What::Real);
     let repository = |item: &Item| {
         let unique = format!("{seed}-{}", item.n);
         let dockerfile = format!("FROM busybox\nENV UNIQUE={unique}\nRUN echo begun && sleep 1\nCOPY . /app\n");
-        let files = [("Dockerfile", dockerfile.as_str())];
+        let files = [("Dockerfile", dockerfile.as_str()), (".forge.yml", PIPELINE)];
         let repo = world.git.repo(&format!("chaos/real{}", item.n), &files);
         let real = Real {
             name: repo.name.clone(),
