@@ -39,6 +39,10 @@ struct Inner {
     /// By their delivery's id; what is not here is never answered.
     hooks: HashMap<String, Hook>,
     tokens: Vec<String>,
+    /// Repositories that an app is installed on, and the token it gets for them.
+    installed: HashMap<String, String>,
+    /// What tokens were asked for.
+    granted: Vec<Value>,
 }
 
 /// Attempts of a page; GitHub gives more, but more pages are a better test.
@@ -62,6 +66,8 @@ impl GithubApi {
                 "/repos/{owner}/{repo}/hooks/{hook}/deliveries/{id}/attempts",
                 post(again_of_hook),
             )
+            .route("/repos/{owner}/{repo}/installation", get(installation))
+            .route("/app/installations/{id}/access_tokens", post(grant))
             .with_state(Arc::clone(&shared));
         #[expect(clippy::disallowed_methods, reason = "ends with the server that it belongs to")]
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -92,6 +98,17 @@ impl GithubApi {
     /// The tokens that it was asked with.
     pub fn tokens(&self) -> Vec<String> {
         self.shared.state.lock().unwrap().tokens.clone()
+    }
+
+    /// An app is installed on a repository, and gets this token for it.
+    pub fn installs(&self, repository: &str, token: &str) {
+        let mut state = self.shared.state.lock().unwrap();
+        state.installed.insert(repository.to_owned(), token.to_owned());
+    }
+
+    /// What tokens were asked for, as they were.
+    pub fn granted(&self) -> Vec<Value> {
+        self.shared.state.lock().unwrap().granted.clone()
     }
 
     /// All attempts are so many seconds older.
@@ -166,6 +183,38 @@ async fn list(
     } else {
         Json(page).into_response()
     }
+}
+
+/// <https://docs.github.com/en/rest/apps/apps#get-a-repository-installation-for-the-authenticated-app>
+async fn installation(
+    State(shared): State<Arc<Shared>>,
+    Path((owner, repo)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let mut state = shared.state.lock().unwrap();
+    let token = headers
+        .get("authorization")
+        .and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
+    state.tokens.extend(token.map(ToOwned::to_owned));
+    let mut names: Vec<_> = state.installed.keys().cloned().collect();
+    names.sort();
+    match names.iter().position(|name| *name == format!("{owner}/{repo}")) {
+        Some(id) => Json(json!({"id": id, "account": {"login": owner}})).into_response(),
+        None => (StatusCode::NOT_FOUND, Json(json!({"message": "Not Found"}))).into_response(),
+    }
+}
+
+/// <https://docs.github.com/en/rest/apps/apps#create-an-installation-access-token-for-an-app>
+async fn grant(State(shared): State<Arc<Shared>>, Path(id): Path<usize>, Json(wanted): Json<Value>) -> Response {
+    let mut state = shared.state.lock().unwrap();
+    let mut names: Vec<_> = state.installed.keys().cloned().collect();
+    names.sort();
+    let Some(token) = names.get(id).and_then(|name| state.installed.get(name)).cloned() else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    state.granted.push(wanted);
+    let at = contract::Timestamp::from_millis(now() + 3_600_000);
+    (StatusCode::CREATED, Json(json!({"token": token, "expires_at": at}))).into_response()
 }
 
 async fn again_of_app(State(shared): State<Arc<Shared>>, Path(id): Path<u64>) -> Response {

@@ -107,6 +107,11 @@ impl App {
             Some("api.github.com") | None => "github.com",
             Some(host) => host,
         };
+        Self::of(host, api, id, key)
+    }
+
+    /// The app of a host whose API is elsewhere.
+    pub(super) fn of(host: &str, api: &str, id: String, key: Arc<SigningKey>) -> Self {
         Self {
             host: host.to_owned(),
             api: api.to_owned(),

@@ -4,7 +4,7 @@ use super::*;
 use contract::Scheme;
 use std::{fs, process::Command};
 use tempfile::TempDir;
-use testkit::{Git as Server, Repo};
+use testkit::{Git as Server, GithubApi, Repo};
 
 const TOKEN: &str = "t0ken";
 const MIB: u64 = 1024 * 1024;
@@ -352,6 +352,46 @@ async fn who_we_are_is_told_to_nobody_else() {
         .output()
         .unwrap();
     assert!(found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stdout));
+}
+
+#[tokio::test]
+async fn a_github_app_gives_a_token_for_the_repository_alone() {
+    let (server, github) = (Server::start(TOKEN).await, GithubApi::start("").await);
+    let (ours, other) = (
+        server.repo("o/ours", &[("a", "1")]),
+        server.repo("o/other", &[("a", "1")]),
+    );
+    github.installs("o/ours", TOKEN);
+    let pem = Command::new("openssl")
+        .args(["genrsa", "2048"])
+        .output()
+        .unwrap()
+        .stdout;
+    let key = seal::SigningKey::from_pem(&String::from_utf8(pem).unwrap()).unwrap();
+    let place = Place::with(&server, |git| {
+        git.credentials = Credentials::default();
+        git.credentials
+            .set_app(App::of(server.host(), github.url(), "7".to_owned(), Arc::new(key)));
+    });
+    let folder = place.get(&ours, &ours.head()).await.unwrap();
+    assert_eq!(read(&folder, "a"), "1");
+    let wanted = serde_json::json!({"repositories": ["ours"], "permissions": {"contents": "read"}});
+    assert_eq!(github.granted(), [wanted]);
+    let claims = github.tokens()[0].split('.').nth(1).unwrap().to_owned();
+    let padded = claims.replace('-', "+").replace('_', "/") + &"=".repeat((4 - claims.len() % 4) % 4);
+    let claims: serde_json::Value = serde_json::from_slice(&seal::base64_to_bytes(&padded).unwrap()).unwrap();
+    assert_eq!(claims["iss"], "7");
+    assert!(
+        claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap() <= 600,
+        "GitHub takes ten minutes"
+    );
+
+    let refused = place.get(&other, &other.head()).await.unwrap_err();
+    assert_eq!(
+        refused.kind,
+        Kind::CloneAuth,
+        "where it is not installed we are nobody: {refused}"
+    );
 }
 
 #[tokio::test]
