@@ -201,7 +201,7 @@ fn resolve(
     if let Some(build) = build.filter(|_| depth > 0) {
         // Paths of another file are relative to where it is.
         let context = build.get("context").and_then(Value::as_str);
-        if let Some(context) = context.or((!extends_another).then_some(".")) {
+        if let Some(context) = context.or_else(|| (!extends_another).then_some(".")) {
             let context = beside(file, context);
             build.insert("context".to_owned(), Value::String(context));
         }

@@ -242,6 +242,13 @@ impl<'a> Sandbox<'a> {
         taken.map(|()| into)
     }
 
+    /// Removes what was taken out for a step; what stays goes with the workspace.
+    pub(super) async fn forget(&self, n: usize) {
+        tokio::fs::remove_dir_all(self.scratch.join(format!("step-{n}")))
+            .await
+            .ok();
+    }
+
     /// A container that never runs, to reach the volume by.
     async fn bystander(&self) -> Result<String, BuildFailure> {
         let mut host = self.host("none");

@@ -263,6 +263,7 @@ impl<S: Steward> Stepping<'_, S> {
         };
         let product = self.maker.make(wish).await?;
         self.products.add(n, Outcome::Made(product));
+        self.sandbox.forget(n).await;
         Ok(())
     }
 
