@@ -1,6 +1,6 @@
 //! A disk that gets full: nothing new is begun, what runs is ended in time, and all of it is done when there is room.
 
-use crate::{builds::message, images::docker};
+use crate::{images::docker, pipelines::ask};
 use e2e::Forge;
 use serde_json::json;
 use std::{fs, path::PathBuf, process::Command, time::Duration};
@@ -37,13 +37,6 @@ impl Drop for Disk {
     fn drop(&mut self) {
         Command::new("umount").arg("-l").arg(self.folder.path()).status().ok();
     }
-}
-
-fn ask(forge: &Forge, id: &str, repo: &testkit::Repo, pipeline: &str) {
-    let mut wanted = message(id, &repo.url, &repo.head());
-    wanted["type"] = json!("pipeline");
-    wanted["pipeline"] = json!(pipeline);
-    forge.redis.cli(&["LPUSH", "forge:builds", &wanted.to_string()]);
 }
 
 #[tokio::test]

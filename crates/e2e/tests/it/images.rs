@@ -45,16 +45,14 @@ fn pinned(build: &Value) -> String {
 
 /// Fetches a pushed image; its name on the engine.
 pub(crate) fn pull(build: &Value) -> String {
+    pull_with(build, &[])
+}
+
+fn pull_with(build: &Value, more: &[&str]) -> String {
     let image = pinned(build);
-    docker(&[
-        "login",
-        "-u",
-        Registry::USER,
-        "-p",
-        Registry::PASSWORD,
-        image.split('/').next().unwrap(),
-    ]);
-    docker(&["pull", "-q", &image]);
+    let host = image.split('/').next().unwrap();
+    docker(&["login", "-u", Registry::USER, "-p", Registry::PASSWORD, host]);
+    docker(&[&["pull", "-q"], more, &[&image]].concat());
     image
 }
 
@@ -214,16 +212,7 @@ async fn one_image_for_several_platforms_and_several_registries() {
 }
 
 fn docker_pull_platform(build: &Value) -> String {
-    let image = pinned(build);
-    docker(&[
-        "login",
-        "-u",
-        Registry::USER,
-        "-p",
-        Registry::PASSWORD,
-        image.split('/').next().unwrap(),
-    ]);
-    docker(&["pull", "-q", "--platform", "linux/arm64", &image]);
+    let image = pull_with(build, &["--platform", "linux/arm64"]);
     let architecture = docker(&["inspect", "-f", "{{.Architecture}}", &image]);
     docker(&["rmi", &image]);
     architecture
