@@ -115,7 +115,7 @@ pub(crate) async fn build(
     let built = built.await;
     // As long as the container is there, nobody takes the name away.
     engine.untag(&unlabelled).await;
-    engine.remove_thing(&Thing::Container(container)).await?;
+    engine.try_to_remove(&Thing::Container(container)).await;
     built
 }
 

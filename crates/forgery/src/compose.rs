@@ -17,6 +17,7 @@ use crate::{
 };
 use chassis::Secret;
 use contract::{BuildOptions, BuildQueueMessage, RelativePath, SecretName};
+pub(crate) use file::NAMES;
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use service::{Service, Source};
 use std::{

@@ -28,7 +28,7 @@ use std::{collections::HashMap, path::PathBuf, time::Duration};
 pub(crate) use build::Build;
 pub(crate) use pull::repository_of;
 pub(crate) use session::Answers;
-pub(crate) use steps::{Exit, GRACE, Thing};
+pub(crate) use steps::{Exit, GRACE_SECONDS, Thing};
 
 /// The longest until the engine begins to answer; a build's upload counts towards it.
 const PATIENCE: Duration = Duration::from_hours(1);

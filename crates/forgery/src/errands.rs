@@ -3,7 +3,7 @@
 use crate::{
     Config,
     attempt::{Attempt, Origin, Steward},
-    logs, pipeline,
+    compose, logs, pipeline,
     slot::done,
     tools::Tools,
 };
@@ -99,15 +99,9 @@ async fn interrupted() {
 /// The message that asks for a folder to be built: as a pipeline if it has one, else by its Dockerfile or compose file.
 fn message(folder: &Path) -> Result<BuildQueueMessage, String> {
     let is_there = |name: &str| folder.join(name).is_file();
-    let compose = [
-        "compose.yaml",
-        "compose.yml",
-        "docker-compose.yml",
-        "docker-compose.yaml",
-    ];
-    let build_type = if is_there(".forge.yml") || is_there(".forge.yaml") {
+    let build_type = if pipeline::FILES.into_iter().any(is_there) {
         BuildType::Pipeline
-    } else if !is_there("Dockerfile") && compose.into_iter().any(is_there) {
+    } else if !is_there("Dockerfile") && compose::NAMES.into_iter().any(is_there) {
         BuildType::Compose
     } else {
         BuildType::Dockerfile

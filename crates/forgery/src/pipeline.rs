@@ -12,5 +12,5 @@ mod sandbox;
 mod step;
 
 pub(crate) use facts::Facts;
-pub(crate) use plan::Plan;
+pub(crate) use plan::{FILES, Plan};
 pub(crate) use run::{Scene, run};

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// What Compose looks for, in its order; and what it merges over the first that it finds.
-const NAMES: [&str; 4] = [
+pub(crate) const NAMES: [&str; 4] = [
     "compose.yaml",
     "compose.yml",
     "docker-compose.yml",

@@ -9,12 +9,12 @@ use bollard::{
     query_parameters::{
         AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
         ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveVolumeOptions,
-        StopContainerOptionsBuilder, UploadToContainerOptionsBuilder, WaitContainerOptions,
+        UploadToContainerOptionsBuilder, WaitContainerOptions,
     },
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, future::join_all, stream};
-use std::{collections::HashMap, io, time::Duration};
+use std::{collections::HashMap, io};
 use tokio::sync::mpsc;
 
 /// Something on the engine that belongs to a build.
@@ -42,8 +42,8 @@ pub(crate) struct Exit {
     pub(crate) out_of_memory: bool,
 }
 
-/// Between asking a container to end and killing it.
-pub(crate) const GRACE: Duration = Duration::from_secs(10);
+/// Between asking a container to end and killing it, in seconds.
+pub(crate) const GRACE_SECONDS: u32 = 10;
 
 // === impl Owned ===
 
@@ -244,12 +244,9 @@ impl Engine {
         if found.is_empty() {
             return Ok(0);
         }
-        let grace = i32::try_from(GRACE.as_secs()).unwrap_or(i32::MAX);
         join_all(found.iter().map(async |owned| {
             if let Thing::Container(id) = &owned.thing {
-                let options = StopContainerOptionsBuilder::default().t(grace).build();
-                // Whatever it answers: it is removed next.
-                self.docker.stop_container(id, Some(options)).await.ok();
+                self.stop(id, GRACE_SECONDS).await.ok(); // Whatever it answers: it is removed next.
             }
         }))
         .await;

@@ -38,7 +38,7 @@ pub(crate) struct Mistake {
 }
 
 /// Where the pipeline of a repository is.
-const FILES: [&str; 2] = [".forge.yml", ".forge.yaml"];
+pub(crate) const FILES: [&str; 2] = [".forge.yml", ".forge.yaml"];
 /// The largest pipeline, in bytes.
 const LARGEST: usize = 256 * 1024;
 /// The longest script, in bytes: the kernel takes 128 KiB as one argument.

@@ -237,8 +237,8 @@ impl<'a> Sandbox<'a> {
         self.maker
             .tools
             .engine
-            .remove_thing(&Thing::Container(bystander))
-            .await?;
+            .try_to_remove(&Thing::Container(bystander))
+            .await;
         taken.map(|()| into)
     }
 

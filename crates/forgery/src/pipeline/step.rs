@@ -9,7 +9,7 @@ use crate::{
     attempt::{Steward, allowed, options, taken_over},
     compose::{self, Common},
     context::Context,
-    engine::{Exit, GRACE, Thing},
+    engine::{Exit, GRACE_SECONDS, Thing},
     failure::{BuildFailure, Kind},
     image,
     images::{Maker, Outcome, Wish},
@@ -121,9 +121,7 @@ impl<S: Steward> Stepping<'_, S> {
         let timed_out = done.as_ref().is_err_and(|failure| failure.kind == Kind::Timeout);
         for thing in made.iter().rev() {
             if let (Thing::Container(id), true) = (thing, timed_out) {
-                // Whatever it answers: it is removed next.
-                let grace = u32::try_from(GRACE.as_secs()).unwrap_or(u32::MAX);
-                engine.stop(id, grace).await.ok();
+                engine.stop(id, GRACE_SECONDS).await.ok(); // Whatever it answers: it is removed next.
             }
             engine.try_to_remove(thing).await;
         }
@@ -281,6 +279,7 @@ impl<S: Steward> Stepping<'_, S> {
         for product in compose::build(&project, common).await? {
             self.products.add(n, Outcome::Made(product));
         }
+        self.sandbox.forget(n).await;
         Ok(())
     }
 
