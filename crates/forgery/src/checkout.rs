@@ -7,6 +7,7 @@
 //! A repository is untrusted: its limits are counted before anything is written, and nothing in it is run.
 
 mod credentials;
+mod exact;
 mod fetch;
 mod lfs;
 mod limits;

@@ -14,7 +14,10 @@ use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt as _, net::TcpListener, task::JoinHandle};
@@ -27,6 +30,7 @@ pub struct Git {
     token: String,
     task: JoinHandle<()>,
     lfs: Lfs,
+    asked: Arc<AtomicUsize>,
     /// Removed with the server, if it made it.
     folder: Option<TempDir>,
 }
@@ -46,6 +50,7 @@ struct Backend {
     root: PathBuf,
     token: String,
     lfs: Lfs,
+    asked: Arc<AtomicUsize>,
 }
 
 /// What Git LFS keeps, by digest.
@@ -66,11 +71,12 @@ impl Git {
         std::fs::create_dir_all(root).unwrap();
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let lfs = Lfs::default();
+        let (lfs, asked) = (Lfs::default(), Arc::<AtomicUsize>::default());
         let backend = Arc::new(Backend {
             root: root.to_owned(),
             token: token.to_owned(),
             lfs: Arc::clone(&lfs),
+            asked: Arc::clone(&asked),
         });
         let routes = Router::new()
             .route("/lfs/{digest}", get(object))
@@ -84,6 +90,7 @@ impl Git {
             token: token.to_owned(),
             task,
             lfs,
+            asked,
             folder: None,
         }
     }
@@ -121,6 +128,11 @@ impl Git {
         };
         repo.commit(files, "first commit");
         repo
+    }
+
+    /// How many requests there were since this was last asked.
+    pub fn asked(&self) -> usize {
+        self.asked.swap(0, Ordering::Relaxed)
     }
 
     /// Has Git LFS give this content for a digest, whether it is its own or not.
@@ -283,6 +295,7 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    backend.asked.fetch_add(1, Ordering::Relaxed);
     let text = |name: &str| {
         headers
             .get(name)

@@ -213,7 +213,7 @@ fn host_port() -> u16 {
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
         for caller in listener.incoming() {
-            let _ = caller.unwrap().write_all(b"it was reached\n");
+            let _written = caller.unwrap().write_all(b"it was reached\n");
         }
     });
     port

@@ -3,7 +3,7 @@
 //! A mirror is shallow: of each commit that was ever built it has the tree, and no history. What is
 //! fetched next is only what the server finds to be new since then.
 
-use super::{Trouble, credentials::Login, mirror::Mirror};
+use super::{Trouble, credentials::Login, exact::Exact, mirror::Mirror};
 use crate::failure::{BuildFailure, Kind};
 use bus::clock;
 use contract::{CloneUrl, CommitHash};
@@ -23,7 +23,6 @@ use gix::{
 };
 use std::{
     fs, io,
-    num::NonZeroU32,
     path::Path,
     sync::{
         Arc,
@@ -49,8 +48,6 @@ const KNOWN: &str = "refs/forge";
 const MOST_KNOWN: usize = 32;
 /// A mirror with more packs than this is fetched anew: each fetch brings one, and lookups go through all of them.
 const MOST_PACKS: usize = 200;
-/// Nothing is listed under this; asked for beside a commit, it spares the listing of all refs.
-const NOTHING: &str = "refs/forge-none/*:refs/forge-none/*";
 const EVERYTHING: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
 
 // === impl Fetch ===
@@ -134,8 +131,7 @@ impl Fetch {
             self.at_a_tip(repository, login)?
         };
         if let Some(whole) = whole {
-            let specs = [format!("+{whole}:refs/forge-last/wanted"), NOTHING.to_owned()];
-            match self.ask(repository, login, &specs, shallow(), stop) {
+            match self.ask_exactly(repository, login, &whole, stop) {
                 Ok(()) => {}
                 Err(failure) if is_final(&failure) || stop.load(Ordering::Relaxed) => return Err(failure),
                 Err(failure) => tracing::debug!(%failure, "cannot fetch one commit alone"),
@@ -190,6 +186,25 @@ impl Fetch {
             Ref::Unborn { .. } => None,
         });
         Ok(commits.collect())
+    }
+
+    /// One commit without history, by its full name.
+    fn ask_exactly(
+        &self,
+        repository: &Repository,
+        login: &Login,
+        whole: &str,
+        stop: &AtomicBool,
+    ) -> Result<(), BuildFailure> {
+        let asked = || {
+            let exact = Exact {
+                wanted: ObjectId::from_hex(whole.as_bytes())?,
+                known: known(repository),
+                most_bytes: self.most_bytes,
+            };
+            exact.fetch(repository, self.source.as_str(), login, stop)
+        };
+        asked().map_err(|error| self.explain(&error))
     }
 
     fn ask(
@@ -280,9 +295,11 @@ fn find_whole(repository: &Repository, name: &str) -> Option<ObjectId> {
     Some(repository.find_object(id).ok()?.peel_to_commit().ok()?.id)
 }
 
-/// No history at all.
-const fn shallow() -> Shallow {
-    Shallow::DepthAtRemote(NonZeroU32::MIN)
+/// The commits that were fetched before.
+fn known(repository: &Repository) -> Vec<ObjectId> {
+    let names = fs::read_dir(repository.path().join(KNOWN)).into_iter().flatten().flatten();
+    let ids = names.filter_map(|name| ObjectId::from_hex(fs::read(name.path()).ok()?.trim_ascii()).ok());
+    ids.filter(|id| repository.has_object(id)).collect()
 }
 
 /// A mirror that lacks what it should have is not the server's fault.
@@ -304,7 +321,7 @@ fn is_final(failure: &BuildFailure) -> bool {
 }
 
 /// Gives the login to whoever the connection goes to; nothing is asked of anybody, and nothing is stored.
-fn answer(login: &Login) -> impl FnMut(Action) -> gix::Result<Option<Outcome>> + 'static {
+pub(super) fn answer(login: &Login) -> impl FnMut(Action) -> gix::Result<Option<Outcome>> + 'static {
     let account = login.account();
     move |action| {
         Ok(match (action, account.clone()) {

@@ -95,6 +95,7 @@ async fn what_was_fetched_is_not_fetched_again_and_a_new_commit_brings_only_what
     assert_eq!(read(&place.get(&repo, &second).await.unwrap(), "a"), "2");
     let packs = place.packs();
     assert!(packs.len() == 2 && packs[0] < 2_000 && packs[1] > 100_000, "{packs:?}");
+    assert_eq!(server.asked(), 4, "what it can do, and the pack; twice");
     drop(server); // From here on only the mirror can answer.
     for (commit, a) in [(&first, "1"), (&second, "2")] {
         let tree = place.get(&repo, commit).await.unwrap();
