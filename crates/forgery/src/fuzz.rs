@@ -20,8 +20,8 @@ pub fn redact(data: &[u8]) {
     let Ok(secret) = str::from_utf8(secret).map(str::trim) else {
         return;
     };
-    if secret.len() < redact::SHORTEST || secret.contains(['\n', '\r', '*']) {
-        return; // Each line of a secret is one of its own; and stars are what is told in its place.
+    if secret.len() < redact::SHORTEST || secret.contains(['\n', '\r', '*', char::REPLACEMENT_CHARACTER]) {
+        return; // Each line of a secret is one of its own; stars are told in its place, U+FFFD in that of broken bytes.
     }
     let (name, Ok(value)) = ("SECRET".to_owned(), secret.parse());
     let (redactor, _) = Redactor::new([(&name, &value)]);

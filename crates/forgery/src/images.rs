@@ -102,7 +102,7 @@ impl Maker<'_> {
                 redactor: wish.redactor.clone(),
             };
             let tell = |line| self.log.line(of_part(line, part));
-            self.tools.engine.build(build, tell).await?;
+            self.tools.engine.build(build, self.log, tell).await?;
             images.push(Made {
                 local,
                 platform: platform.cloned(),

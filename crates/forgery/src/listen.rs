@@ -28,7 +28,7 @@ pub(crate) async fn run(
             text,
         });
     };
-    let exit = engine.run_to_end(container, |part| {
+    let exit = engine.run_to_end(container, log, |part| {
         let (lines, stream) = if matches!(part, LogOutput::StdErr { .. }) {
             (&mut err, Stream::Stderr)
         } else {

@@ -1,4 +1,7 @@
-//! The log of one attempt: bounded, batched, never in the build's way.
+//! The log of one attempt: bounded, batched, whole as long as it is stored.
+//!
+//! A build that prints faster than its log can be stored waits for it, as it would for a terminal. But a log that does
+//! not get anywhere, because Redis is away or nobody stores it, holds no build up: it is cut, visibly.
 
 use bus::{Appended, LogWriter};
 use contract::{LogChunk, LogLine, Stage, Stream};
@@ -12,10 +15,14 @@ use std::{
 };
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
-/// Lines that may wait for the sender.
-const WAITING_LINES: usize = 1_000;
-/// Bytes that may wait for Redis; past it the oldest are cut, so that the end is never missing.
+/// Lines that one message of the engine may have: 32 KiB of the shortest.
+const MESSAGE_LINES: usize = 16 * 1_024;
+/// Lines that may wait for the sender when a message comes.
+const WAITING_LINES: usize = 256;
+/// Bytes that may wait for Redis; past it the build waits, too, or the oldest are cut, so that the end is never missing.
 const WAITING_BYTES: usize = 1024 * 1024;
+/// A log that got nowhere for so long is not waited for.
+const STUCK: Duration = Duration::from_secs(5);
 /// A batch is sent when it has this many bytes…
 const BATCH_BYTES: usize = 32 * 1024;
 /// …or this age.
@@ -27,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long the end of a log is tried to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
-/// Takes lines; never blocks, unless a person watches.
+/// Takes lines.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
     to: To,
@@ -60,11 +67,13 @@ struct Sender {
     refused: Arc<AtomicU64>,
     /// Nothing is sent before: Redis is away, or nobody stores the log.
     not_before: Instant,
+    /// When something was stored last, or there was nothing to be stored.
+    moved: Instant,
 }
 
 /// Opens the log of an attempt.
 pub(crate) fn open(writer: LogWriter, attempt: u32) -> (Log, LogTask) {
-    let (lines, receiver) = mpsc::channel(WAITING_LINES);
+    let (lines, receiver) = mpsc::channel(WAITING_LINES + MESSAGE_LINES);
     let refused = Arc::new(AtomicU64::new(0));
     // Redis may lose, with the power, that an attempt began; then another begins under its number, whose chunks must
     // not be taken for those of the first, which may still come.
@@ -78,6 +87,7 @@ pub(crate) fn open(writer: LogWriter, attempt: u32) -> (Log, LogTask) {
         bytes: 0,
         cut: 0,
         not_before: Instant::now(),
+        moved: Instant::now(),
     };
     let task = spawn(sender.run(receiver));
     (Log::new(To::Redis(lines, refused)), LogTask { task })
@@ -139,6 +149,13 @@ impl Log {
         });
     }
 
+    /// Waits until there is room for the lines of another message, as long as the log gets anywhere.
+    pub(crate) async fn room(&self) {
+        if let To::Redis(lines, _) = &self.to {
+            drop(lines.reserve_many(MESSAGE_LINES).await);
+        }
+    }
+
     /// A line of the build. When the sender cannot keep up, it is cut, and counted.
     pub(crate) fn line(&self, line: LogLine) {
         self.last.store(line.t, Ordering::Relaxed);
@@ -184,11 +201,17 @@ impl Sender {
     async fn run(mut self, mut lines: mpsc::Receiver<LogLine>) {
         let mut batch_begun = Instant::now();
         loop {
+            if self.bytes >= WAITING_BYTES && self.moved.elapsed() < STUCK {
+                tokio::time::sleep_until(self.not_before).await;
+                self.send().await;
+                continue; // What comes waits in the channel, and whoever prints it before that.
+            }
             let wait = if self.waiting.is_empty() { IDLE } else { BATCH_AGE };
             match tokio::time::timeout_at(batch_begun + wait, lines.recv()).await {
                 Ok(Some(line)) => {
                     if self.waiting.is_empty() {
                         batch_begun = Instant::now();
+                        self.moved = batch_begun;
                     }
                     self.keep(line);
                     if self.bytes < BATCH_BYTES {
@@ -241,34 +264,40 @@ impl Sender {
             });
         }
         let mut bytes = 0;
-        for line in &self.waiting {
-            if bytes > 0 && bytes + cost(line) > BATCH_BYTES {
-                break;
-            }
+        let fits = |line: &&LogLine| {
             bytes += cost(line);
-            lines.push(line.clone());
-        }
-        let sent = lines.len() - usize::from(self.cut > 0);
+            bytes <= BATCH_BYTES
+        };
+        let sent = self.waiting.iter().take_while(fits).count().max(1);
+        let told = lines.len();
+        lines.extend(self.waiting.drain(..sent));
         let chunk = LogChunk::new(self.attempt, self.n + 1, lines);
-        match self.writer.append(&chunk).await {
+        let appended = self.writer.append(&chunk).await;
+        let lines = chunk.lines.into_iter().skip(told);
+        match appended {
             Ok(Appended::At(_)) => {
                 self.n += 1;
                 self.cut = 0;
-                self.bytes -= bytes;
-                self.waiting.drain(..sent);
+                self.moved = Instant::now();
+                self.bytes -= lines.map(|line| cost(&line)).sum::<usize>();
             }
-            Ok(Appended::Full) => self.not_before = Instant::now() + PAUSE,
+            Ok(Appended::Full) => self.wait(lines),
             Err(error) if error.is_transient() => {
                 tracing::debug!(error = %error, "cannot send the log yet");
-                self.not_before = Instant::now() + PAUSE;
+                self.wait(lines);
             }
             Err(error) => {
                 tracing::warn!(error = %chassis::chain(&error), "a part of a log cannot be sent");
-                self.bytes -= bytes;
                 self.cut += u64::try_from(sent).unwrap_or_default();
-                self.waiting.drain(..sent);
+                self.bytes -= lines.map(|line| cost(&line)).sum::<usize>();
             }
         }
+    }
+
+    /// These lines are sent later.
+    fn wait(&mut self, lines: impl DoubleEndedIterator<Item = LogLine>) {
+        lines.rev().for_each(|line| self.waiting.push_front(line));
+        self.not_before = Instant::now() + PAUSE;
     }
 }
 
@@ -313,24 +342,82 @@ mod tests {
             tokio::task::yield_now().await; // The sender keeps what it can.
         }
         redis.restart();
+        bus.ready().await.unwrap();
         drop(log);
-        task.end().await;
-
-        let mut reader = bus.log_reader(&id, 0).await.unwrap();
-        let mut lines = Vec::new();
-        loop {
-            let chunks = reader.ready().await.unwrap();
-            let Some((last, _)) = chunks.last() else { break };
-            reader.stored(*last).await.unwrap();
-            lines.extend(chunks.into_iter().flat_map(|(_, chunk)| chunk.lines));
-        }
+        let ((), lines) = read_while(&bus, &id, task.end()).await;
         let (told, kept): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.stream == Stream::Forge);
         let count = |line: &LogLine| line.text.strip_prefix('[')?.split(' ').next()?.parse::<usize>().ok();
         let cut: usize = told.iter().map(|line| count(line).unwrap()).sum();
         assert_eq!(kept.len() + cut, 20_000, "each line is there, or counted");
         let bytes: usize = kept.iter().map(cost).sum();
-        let most = WAITING_BYTES + (WAITING_LINES + 1) * cost(&line(0));
+        let most = WAITING_BYTES + (WAITING_LINES + MESSAGE_LINES + 1) * cost(&line(0));
         assert!(bytes <= most, "{bytes} bytes waited");
+    }
+
+    /// What is there by now, which is taken away.
+    async fn stored(reader: &mut bus::LogReader) -> Vec<LogLine> {
+        let mut lines = Vec::new();
+        loop {
+            let chunks = reader.ready().await.unwrap();
+            let Some((last, _)) = chunks.last() else { return lines };
+            reader.stored(*last).await.unwrap();
+            lines.extend(chunks.into_iter().flat_map(|(_, chunk)| chunk.lines));
+        }
+    }
+
+    /// Reads a log until something else has ended, and to its end.
+    async fn read_while<T>(bus: &Bus, id: &BuildId, other: impl Future<Output = T>) -> (T, Vec<LogLine>) {
+        let mut reader = bus.log_reader(id, 0).await.unwrap();
+        let (mut other, mut lines) = (Box::pin(other), Vec::new());
+        loop {
+            tokio::select! {
+                done = &mut other => {
+                    lines.extend(stored(&mut reader).await);
+                    return (done, lines);
+                }
+                () = tokio::time::sleep(Duration::from_millis(20)) => lines.extend(stored(&mut reader).await),
+            }
+        }
+    }
+
+    /// Prints in messages of the engine, which wait for room; how many lines came.
+    async fn print(log: Log, messages: usize) -> usize {
+        for message in 0..messages {
+            log.room().await;
+            (0..MESSAGE_LINES).for_each(|n| log.line(line(message + n)));
+        }
+        messages * MESSAGE_LINES
+    }
+
+    #[tokio::test]
+    async fn a_build_waits_for_a_log_that_is_stored_and_no_line_is_cut() {
+        let redis = Redis::start();
+        let (bus, id): (_, BuildId) = (bus(&redis), "b".parse().unwrap());
+        bus.ready().await.unwrap();
+        let (log, task) = open(bus.log_writer(&id), 1);
+        let (printed, lines) = read_while(&bus, &id, async {
+            let printed = print(log, 4).await;
+            task.end().await;
+            printed
+        })
+        .await;
+        assert_eq!(lines.len(), printed);
+        assert!(lines.iter().all(|line| line.stream == Stream::Stdout), "none was cut");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_gets_nowhere_holds_no_build_up() {
+        let mut redis = Redis::start();
+        let (bus, id): (_, BuildId) = (bus(&redis), "b".parse().unwrap());
+        bus.ready().await.unwrap();
+        redis.kill();
+        let (log, task) = open(bus.log_writer(&id), 1);
+        let printed = tokio::time::timeout(STUCK * 4, print(log, 20)).await;
+        assert!(
+            printed.is_ok(),
+            "it waits as long as this may be a moment, and not for each message"
+        );
+        drop(task);
     }
 
     #[tokio::test]
@@ -346,6 +433,7 @@ mod tests {
             cut: 0,
             refused: Arc::default(),
             not_before: Instant::now(),
+            moved: Instant::now(),
         };
         (0..5_000).for_each(|n| sender.keep(line(n)));
         assert!(sender.bytes <= WAITING_BYTES);

@@ -93,7 +93,10 @@ impl Exact {
         let context = Context {
             handshake: &mut handshake,
             transport,
-            user_agent: ("agent", Some(protocol::agent(concat!("forge/", env!("CARGO_PKG_VERSION"))))),
+            user_agent: (
+                "agent",
+                Some(protocol::agent(concat!("forge/", env!("CARGO_PKG_VERSION")))),
+            ),
             trace_packetlines: false,
         };
         let most = usize::try_from(self.most_bytes).ok();

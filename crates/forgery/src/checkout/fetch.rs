@@ -297,7 +297,10 @@ fn find_whole(repository: &Repository, name: &str) -> Option<ObjectId> {
 
 /// The commits that were fetched before.
 fn known(repository: &Repository) -> Vec<ObjectId> {
-    let names = fs::read_dir(repository.path().join(KNOWN)).into_iter().flatten().flatten();
+    let names = fs::read_dir(repository.path().join(KNOWN))
+        .into_iter()
+        .flatten()
+        .flatten();
     let ids = names.filter_map(|name| ObjectId::from_hex(fs::read(name.path()).ok()?.trim_ascii()).ok());
     ids.filter(|id| repository.has_object(id)).collect()
 }

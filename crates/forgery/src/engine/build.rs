@@ -8,6 +8,7 @@ use super::{
 use crate::{
     context::Context,
     failure::{BuildFailure, Kind},
+    logs::Log,
     progress::{self, Progress},
     redact::Redactor,
 };
@@ -80,8 +81,13 @@ impl Build<'_> {
 // === impl Engine ===
 
 impl Engine {
-    /// Builds an image; dropping the future stops the build. `tell` gets the lines of its log.
-    pub(crate) async fn build(&self, build: Build<'_>, tell: impl FnMut(LogLine)) -> Result<(), BuildFailure> {
+    /// Builds an image; dropping the future stops the build. `tell` gets the lines that are for the log.
+    pub(crate) async fn build(
+        &self,
+        build: Build<'_>,
+        log: &Log,
+        tell: impl FnMut(LogLine),
+    ) -> Result<(), BuildFailure> {
         let session = Session::open().await?;
         let options = build.options(&session.id);
         let parts = stream::unfold(build.context.stream(), async |mut parts| {
@@ -94,7 +100,7 @@ impl Engine {
             std::future::pending().await
         };
         tokio::select! {
-            built = follow(Box::pin(messages), &build.redactor, tell) => built,
+            built = follow(Box::pin(messages), &build.redactor, log, tell) => built,
             never = answering => never,
         }
     }
@@ -103,11 +109,13 @@ impl Engine {
 async fn follow(
     mut messages: impl Stream<Item = Result<BuildInfo, Error>> + Unpin,
     redactor: &Redactor,
+    log: &Log,
     mut tell: impl FnMut(LogLine),
 ) -> Result<(), BuildFailure> {
     let mut progress = Progress::new(redactor.clone());
     let mut ended = Ok(());
     while let Some(message) = messages.next().await {
+        log.room().await;
         match message {
             Ok(info) => {
                 if let Some(BuildInfoAux::BuildKit(status)) = info.aux {

@@ -1,7 +1,10 @@
 //! Containers that run a part of a build, with the volumes and networks that they share.
 
 use super::{ATTEMPT, BUILD, CACHE, DEPLOYMENT, Engine, INSTALLATION, unavailable};
-use crate::failure::{BuildFailure, Kind};
+use crate::{
+    failure::{BuildFailure, Kind},
+    logs::Log,
+};
 use bollard::{
     container::LogOutput,
     errors::Error,
@@ -123,10 +126,11 @@ impl Engine {
         self.docker.download_from_container(container, Some(options))
     }
 
-    /// Starts a container and hears what it prints until it ends; how it ended.
+    /// Starts a container and hears what it prints until it ends, as fast as the log takes it; how it ended.
     pub(crate) async fn run_to_end(
         &self,
         container: &str,
+        log: &Log,
         mut hear: impl FnMut(LogOutput),
     ) -> Result<Exit, BuildFailure> {
         let options = AttachContainerOptionsBuilder::default()
@@ -139,6 +143,7 @@ impl Engine {
         let started = self.docker.start_container(container, None).await;
         started.map_err(|error| refused(&error))?;
         while let Some(part) = output.next().await {
+            log.room().await;
             hear(part.map_err(|error| unavailable(&error))?);
         }
         let mut waiting = Box::pin(self.docker.wait_container(container, None::<WaitContainerOptions>));
