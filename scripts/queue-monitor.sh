@@ -44,7 +44,6 @@ show() {
   row builds forge:builds '{forge:builds}:' '{forge:builds}:high' '{forge:builds}:low'
   row "build events" '{forge:builds}:events' '{forge:builds}:events:'
   row notifications forge:notifications '{forge:notifications}:'
-  row deliveries '{forge:notifications}:deliveries' '{forge:notifications}:deliveries:'
 }
 
 if [ "${2:-}" = --once ]; then show; exit; fi

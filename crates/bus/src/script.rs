@@ -13,6 +13,8 @@ const FILLS: &str = "#!lua\n";
 const LIST: &str = concat!(include_str!("../lua/lease.lua"), include_str!("../lua/prelude.lua"));
 /// What those share that ask about workers alone.
 const LEASES: &str = include_str!("../lua/lease.lua");
+/// What the scripts of a courier share.
+const COURIER: &str = include_str!("../lua/courier.lua");
 const ALONE: &str = "";
 
 macro_rules! scripts {
@@ -52,6 +54,12 @@ scripts! {
     holds: DRAINS + LEASES + "../lua/holds.lua",
     dead: DRAINS + LEASES + "../lua/dead.lua",
     forget: DRAINS + LEASES + "../lua/forget.lua",
+    courier_send: FILLS + COURIER + "../lua/courier_send.lua",
+    courier_take: DRAINS + COURIER + "../lua/courier_take.lua",
+    courier_settle: DRAINS + COURIER + "../lua/courier_settle.lua",
+    courier_reap: DRAINS + COURIER + "../lua/courier_reap.lua",
+    courier_turn: DRAINS + COURIER + "../lua/courier_turn.lua",
+    courier_again: DRAINS + COURIER + "../lua/courier_again.lua",
     log_append: FILLS + ALONE + "../lua/log_append.lua",
     log_read: DRAINS + ALONE + "../lua/log_read.lua",
     log_trim: DRAINS + ALONE + "../lua/log_trim.lua",
@@ -94,6 +102,10 @@ impl Answer {
 
     pub(crate) fn number(&self, n: usize) -> u64 {
         self.values.get(n).and_then(Value::as_u64).unwrap_or_default()
+    }
+
+    pub(crate) fn signed(&self, n: usize) -> Option<i64> {
+        self.values.get(n).and_then(Value::as_i64)
     }
 
     /// The first value as bytes, unless it is nil.

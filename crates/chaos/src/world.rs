@@ -206,6 +206,7 @@ impl World {
                 ("WEBHOOK_URL", format!("{},{}", self.receiver.url, self.gone.url)),
                 ("WEBHOOK_HMAC_SECRET", SINK_SECRET.to_owned()),
                 ("WEBHOOK_SCHEDULE", "short".to_owned()),
+                ("WEBHOOK_CIRCUIT_SECONDS", "3".to_owned()),
             ],
         }
     }

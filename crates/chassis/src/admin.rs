@@ -40,13 +40,19 @@ async fn ready(State(life): State<Life>) -> Response {
 }
 
 async fn health(State(life): State<Life>) -> Response {
-    let wrong = life.wrong();
-    let (status, word) = if wrong.is_empty() {
-        (StatusCode::OK, "healthy")
-    } else {
+    let (wrong, degraded) = (life.wrong(), life.degraded_parts());
+    let (status, word) = if !wrong.is_empty() {
         (StatusCode::SERVICE_UNAVAILABLE, "unhealthy")
+    } else if !degraded.is_empty() {
+        (StatusCode::OK, "degraded")
+    } else {
+        (StatusCode::OK, "healthy")
     };
-    (status, Json(json!({"status": word, "checks": wrong}))).into_response()
+    (
+        status,
+        Json(json!({"status": word, "checks": wrong, "degraded": degraded})),
+    )
+        .into_response()
 }
 
 async fn metrics(State(life): State<Life>) -> Response {

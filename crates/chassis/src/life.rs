@@ -53,6 +53,8 @@ struct Health {
     started: bool,
     /// What is not as it should be, and why.
     wrong: BTreeMap<&'static str, String>,
+    /// What does not work as it should while the rest does, and why.
+    degraded: BTreeMap<String, String>,
 }
 
 /// Something that must be in order for the service to be ready.
@@ -175,6 +177,20 @@ impl Life {
             wrong.insert("stop", "stopping".to_owned());
         }
         wrong
+    }
+
+    /// Says that a part does not work as it should, and why, or that it does again. The service is ready all the same.
+    pub fn degraded(&self, part: &str, why: Option<String>) {
+        let parts = &mut self.health().degraded;
+        match why {
+            Some(why) => parts.insert(part.to_owned(), why),
+            None => parts.remove(part),
+        };
+    }
+
+    /// The parts that do not work as they should, and why.
+    pub(crate) fn degraded_parts(&self) -> BTreeMap<String, String> {
+        self.health().degraded.clone()
     }
 
     pub(crate) fn stop(&self) {

@@ -36,7 +36,7 @@ pub use id::{
 pub use log::{LogChunk, LogLine, Stream};
 pub use message::Message;
 pub use metadata::Metadata;
-pub use notification::{Correlation, EndpointDelivery, Notification, Resource};
+pub use notification::{Correlation, Notification, Resource};
 pub use options::{
     BuildNetwork, BuildOptions, ImageTag, InvalidImageTag, InvalidPlatform, InvalidSecretName, Platform, SecretName,
 };

@@ -1,8 +1,8 @@
 //! What every message on a list has in common.
 
 use crate::{
-    BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, EndpointDelivery, InvalidMessage, Metadata,
-    Notification, Priority, WebhookDelivery, WorkerReport,
+    BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, InvalidMessage, Metadata, Notification,
+    Priority, WebhookDelivery, WorkerReport,
 };
 use serde::{Serialize, de::DeserializeOwned, ser::Error as _};
 
@@ -112,21 +112,5 @@ impl Message for BuildQueueMessage {
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidMessage> {
         Self::parse(bytes)
-    }
-}
-
-impl sealed::Sealed for EndpointDelivery {}
-
-impl Message for EndpointDelivery {
-    fn id(&self) -> String {
-        format!("{}:{}", self.notification.event_id, self.endpoint)
-    }
-
-    fn metadata(&self) -> Option<&Metadata> {
-        Some(&self.notification.metadata)
-    }
-
-    fn metadata_mut(&mut self) -> &mut Metadata {
-        &mut self.notification.metadata
     }
 }

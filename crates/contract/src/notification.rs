@@ -81,20 +81,6 @@ pub struct Correlation {
     pub commit: Option<String>,
 }
 
-/// One notification on its way to one endpoint; made and consumed by notifier alone.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[non_exhaustive]
-pub struct EndpointDelivery {
-    /// Names the endpoint in notifier's configuration.
-    pub endpoint: String,
-    /// What is sent.
-    pub notification: Notification,
-    /// Everything else, kept.
-    #[serde(flatten)]
-    pub rest: Rest,
-}
-
 // === impl Notification ===
 
 impl Notification {
@@ -112,19 +98,6 @@ impl Notification {
             spec_delta: None,
             data: Rest::new(),
             metadata: Metadata::default(),
-            rest: Rest::new(),
-        }
-    }
-}
-
-// === impl EndpointDelivery ===
-
-impl EndpointDelivery {
-    /// This notification, for that endpoint.
-    pub fn new(endpoint: impl Into<String>, notification: Notification) -> Self {
-        Self {
-            endpoint: endpoint.into(),
-            notification,
             rest: Rest::new(),
         }
     }

@@ -4,8 +4,8 @@
 //! hash to the same Redis Cluster slot as `L`, so that one script may touch them all.
 
 use crate::{
-    BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, EndpointDelivery, Message, Notification,
-    QueueType, WebhookDelivery, WorkerReport,
+    BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, Message, Notification, QueueType,
+    WebhookDelivery, WorkerReport,
 };
 use std::{borrow::Cow, marker::PhantomData, time::Duration};
 
@@ -196,21 +196,6 @@ pub const fn workers() -> List<WorkerReport> {
 /// prow and others → notifier: lifecycle events.
 pub const fn notifications() -> List<Notification> {
     List::fixed("forge:notifications", Limits { remember: DAY, ..PLAIN })
-}
-
-/// notifier → notifier: one notification for one endpoint.
-pub fn deliveries(notifications: &List<Notification>) -> List<EndpointDelivery> {
-    let name = notifications.side_key("deliveries").into();
-    let limits = Limits {
-        message_bytes: 80 * KIB,
-        remember: DAY,
-        ..PLAIN
-    };
-    List {
-        name,
-        limits,
-        carries: PhantomData,
-    }
 }
 
 /// The list of a build's log; the channel has the same name.

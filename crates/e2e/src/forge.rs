@@ -165,6 +165,7 @@ impl Forge {
                 ("WEBHOOK_URL", &url),
                 ("WEBHOOK_HMAC_SECRET", SINK_SECRET),
                 ("WEBHOOK_SCHEDULE", "short"),
+                ("WEBHOOK_CIRCUIT_SECONDS", "1"),
             ],
         );
     }
@@ -384,7 +385,8 @@ impl Forge {
             let busy = keys.lines().filter(|key| {
                 let waiting = ["forge:webhooks", "forge:builds", "forge:notifications"].contains(key)
                     || key.ends_with(":events")
-                    || key.ends_with(":deliveries")
+                    || key.contains(":deliveries:due:")
+                    || key.ends_with(":deliveries:held")
                     || key.ends_with(":delayed");
                 waiting || key.contains(":proc:")
             });

@@ -1,6 +1,9 @@
 //! The HTTP client: no redirects, no proxies, every wait bounded.
 
-use crate::{endpoint::Signed, outcome::Reply};
+use crate::{
+    endpoint::Signed,
+    outcome::{Reply, retry_after},
+};
 use futures_util::StreamExt as _;
 use reqwest::{Client, header::RETRY_AFTER, redirect};
 use std::time::Duration;
@@ -9,6 +12,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const WHOLE: Duration = Duration::from_secs(20);
 /// How much of a reply is read; the rest is of no interest.
 const MOST_READ: usize = 16 * 1024;
+/// How much of it is kept for people.
+const MOST_KEPT: usize = 1024;
 
 /// A client for webhooks.
 pub(crate) fn client() -> Result<Client, reqwest::Error> {
@@ -20,7 +25,7 @@ pub(crate) fn client() -> Result<Client, reqwest::Error> {
         .build()
 }
 
-/// Sends a request; every failure to get a reply is [`Reply::Nothing`], and logged.
+/// Sends a request; every failure to get one is [`Reply::Nothing`].
 pub(crate) async fn send(client: &Client, signed: Signed) -> Reply {
     let mut request = client.post(signed.url).body(signed.body);
     for (name, value) in signed.headers {
@@ -29,24 +34,26 @@ pub(crate) async fn send(client: &Client, signed: Signed) -> Reply {
     let response = match request.send().await {
         Ok(response) => response,
         Err(error) => {
-            tracing::info!(error = %chassis::chain(&error.without_url()), "no reply");
-            return Reply::Nothing;
+            return Reply::Nothing(format!("no reply: {}", chassis::chain(&error.without_url())));
         }
     };
     let status = response.status().as_u16();
-    let retry_after = response
+    let now = u64::try_from(bus::clock::now_ms() / 1000).unwrap_or_default();
+    let asked = response
         .headers()
         .get(RETRY_AFTER)
-        .and_then(|v| v.to_str().ok()?.trim().parse().ok());
+        .and_then(|value| value.to_str().ok());
+    let asked = asked.and_then(|text| retry_after(text, now));
     let mut body = response.bytes_stream();
-    let mut read = 0;
+    let (mut read, mut kept) = (0, Vec::new());
     while let Some(Ok(part)) = body.next().await {
         read += part.len();
+        kept.extend(part.iter().take(MOST_KEPT.saturating_sub(kept.len())));
         if read > MOST_READ {
             break;
         }
     }
-    Reply::Status(status, retry_after)
+    Reply::Status(status, asked, String::from_utf8_lossy(&kept).into_owned())
 }
 
 #[cfg(test)]
@@ -89,7 +96,7 @@ mod tests {
         let signed = Signed {
             url: url.parse().unwrap(),
             headers: Vec::new(),
-            body: "{}".to_owned(),
+            body: "{}".into(),
         };
         send(&client().unwrap(), signed).await
     }
@@ -99,16 +106,17 @@ mod tests {
         let (elsewhere, asked) = receiver("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned(), b"").await;
         let head = format!("HTTP/1.1 307 Moved\r\nlocation: {elsewhere}\r\ncontent-length: 0\r\n\r\n");
         let (url, _) = receiver(head, b"").await;
-        assert_eq!(post(&url).await, Reply::Status(307, None));
+        assert_eq!(post(&url).await, Reply::Status(307, None, String::new()));
         assert_eq!(asked.load(Ordering::Relaxed), 0);
-        assert_eq!(post(&elsewhere).await, Reply::Status(200, None));
+        assert_eq!(post(&elsewhere).await, Reply::Status(200, None, String::new()));
     }
 
     #[tokio::test]
     async fn of_a_reply_without_end_only_the_beginning_is_read() {
         const PART: &[u8] = &[b'x'; 64 * 1_024];
         let (url, sent) = receiver("HTTP/1.1 200 OK\r\nretry-after: 7\r\n\r\n".to_owned(), PART).await;
-        assert_eq!(post(&url).await, Reply::Status(200, Some(7)));
+        let seven = Some(Duration::from_secs(7));
+        assert_eq!(post(&url).await, Reply::Status(200, seven, "x".repeat(MOST_KEPT)));
         tokio::time::sleep(Duration::from_millis(200)).await;
         let sent = sent.load(Ordering::Relaxed);
         assert!(
@@ -121,10 +129,8 @@ mod tests {
     async fn a_receiver_that_says_nothing_is_left_after_20_seconds() {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let begun = Instant::now();
-        assert_eq!(
-            post(&format!("http://{}/", silent.local_addr().unwrap())).await,
-            Reply::Nothing
-        );
+        let reply = post(&format!("http://{}/", silent.local_addr().unwrap())).await;
+        assert!(matches!(reply, Reply::Nothing(_)), "{reply:?}");
         assert!((WHOLE..WHOLE * 2).contains(&begun.elapsed()));
     }
 
@@ -139,7 +145,8 @@ mod tests {
             waiting.push(stream.unwrap());
         }
         let begun = Instant::now();
-        assert_eq!(post(&format!("http://{address}/")).await, Reply::Nothing);
+        let reply = post(&format!("http://{address}/")).await;
+        assert!(matches!(reply, Reply::Nothing(_)), "{reply:?}");
         assert!((CONNECT..WHOLE).contains(&begun.elapsed()));
         drop(waiting);
     }

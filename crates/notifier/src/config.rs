@@ -1,9 +1,10 @@
 //! What can be configured.
 
 use crate::{endpoint::Endpoint, outcome::Schedule};
-use bus::Settings;
+use bus::{Pace, Patience, Settings};
 use chassis::{Secret, Setting, Values};
 use contract::{Notification, route::List};
+use std::time::Duration;
 
 /// The notifier's configuration.
 #[derive(Clone, Debug)]
@@ -11,6 +12,8 @@ pub struct Config {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) schedule: Schedule,
     pub(crate) max_in_flight: usize,
+    pub(crate) pace: Pace,
+    pub(crate) patience: Patience,
     pub(crate) bus: Settings,
     pub(crate) notifications: List<Notification>,
 }
@@ -32,37 +35,73 @@ const SCHEDULE: Setting = Setting::new(
 const PREFIX: Setting = Setting::new("webhook.header_prefix", "First part of the older headers")
     .env(&["WEBHOOK_HEADER_PREFIX"])
     .default("X-Forge");
-const MAX_IN_FLIGHT: Setting = Setting::new("webhook.max_in_flight", "Most deliveries at once, 1 to 256")
+const MAX_IN_FLIGHT: Setting = Setting::new("webhook.max_in_flight", "Most attempts at once, 1 to 4096")
     .env(&["WEBHOOK_MAX_IN_FLIGHT"])
+    .default("256");
+const AT_ONCE: Setting = Setting::new("webhook.endpoint_in_flight", "Most of them to one endpoint, 1 to 256")
+    .env(&["WEBHOOK_ENDPOINT_IN_FLIGHT"])
     .default("8");
+const PER_SECOND: Setting = Setting::new(
+    "webhook.endpoint_per_second",
+    "Most deliveries a second to one endpoint on average; 0: as many as there are",
+)
+.env(&["WEBHOOK_ENDPOINT_PER_SECOND"])
+.default("0");
+const CIRCUIT_FAILURES: Setting = Setting::new(
+    "webhook.circuit_failures",
+    "After so many failures in a row an endpoint is left alone for a while, 1 to 1000",
+)
+.env(&["WEBHOOK_CIRCUIT_FAILURES"])
+.default("5");
+const CIRCUIT_SECONDS: Setting = Setting::new(
+    "webhook.circuit_seconds",
+    "For how long at first, 1 to 3600; then twice as long each time, up to an hour",
+)
+.env(&["WEBHOOK_CIRCUIT_SECONDS"])
+.default("30");
 const LIST: Setting = Setting::new("redis.notifications_name", "Name of the list of notifications")
     .env(&["REDIS_NOTIFICATIONS_NAME"])
     .default("forge:notifications");
 
 /// The notifier's own settings.
-pub(crate) const SETTINGS: &[Setting] = &[URLS, SECRET, SCHEDULE, PREFIX, MAX_IN_FLIGHT, LIST];
+pub(crate) const SETTINGS: &[Setting] = &[
+    URLS,
+    SECRET,
+    SCHEDULE,
+    PREFIX,
+    MAX_IN_FLIGHT,
+    AT_ONCE,
+    PER_SECOND,
+    CIRCUIT_FAILURES,
+    CIRCUIT_SECONDS,
+    LIST,
+];
+
+/// Whoever tries a delivery has this long; an attempt takes 20 s at most.
+const LEASE: Duration = Duration::from_secs(30);
+const LONGEST_CIRCUIT: Duration = Duration::from_hours(1);
+/// An endpoint that has failed for so long is turned off.
+const GIVE_UP: Duration = Duration::from_hours(5 * 24);
 
 // === impl Config ===
 
 impl Config {
     pub(crate) fn read(values: &mut Values) -> Option<Self> {
-        let urls: Vec<url::Url> = values.list(&URLS);
+        let urls: Vec<String> = values.list(&URLS);
         let secrets: Vec<Secret> = values.list(&SECRET);
         let prefix: Option<String> = values.get(&PREFIX);
         let schedule = values.get(&SCHEDULE);
-        let max_in_flight: Option<usize> = values.get(&MAX_IN_FLIGHT);
-        if max_in_flight.is_some_and(|n| !(1..=256).contains(&n)) {
-            values.refuse(&MAX_IN_FLIGHT, "expected 1 to 256");
-        }
+        let max_in_flight = within(values, &MAX_IN_FLIGHT, 1, 4_096);
+        let at_once = within(values, &AT_ONCE, 1, 256);
+        let per_second = values.get(&PER_SECOND);
+        let failures = within(values, &CIRCUIT_FAILURES, 1, 1_000);
+        let first = within(values, &CIRCUIT_SECONDS, 1, 3_600);
         let name: String = values.get(&LIST)?;
         let notifications = contract::route::notifications()
             .named(&name)
             .map_err(|e| values.refuse(&LIST, e))
             .ok();
         let bus = Settings::read(values)?;
-        if !urls.is_empty() && secrets.is_empty() {
-            values.refuse(&SECRET, "is required, because notifications are never sent unsigned");
-        }
         let mut signers = Vec::new();
         for secret in &secrets {
             match secret.expose().parse::<seal::StandardSecret>() {
@@ -72,15 +111,35 @@ impl Config {
         }
         let prefix = prefix?;
         let endpoints = urls
-            .into_iter()
+            .iter()
             .map(|url| Endpoint::new(url, signers.clone(), &prefix))
             .collect();
         Some(Self {
             endpoints,
             schedule: schedule?,
-            max_in_flight: max_in_flight?,
+            max_in_flight: usize::try_from(max_in_flight?).unwrap_or(1),
+            pace: Pace {
+                at_once: at_once?,
+                per_second: per_second?,
+            },
+            patience: Patience {
+                lease: LEASE,
+                failures: failures?,
+                first: Duration::from_secs(first?.into()),
+                longest: LONGEST_CIRCUIT,
+                give_up: GIVE_UP,
+            },
             bus,
             notifications: notifications?,
         })
     }
+}
+
+fn within(values: &mut Values, setting: &Setting, least: u32, most: u32) -> Option<u32> {
+    let number: u32 = values.get(setting)?;
+    if !(least..=most).contains(&number) {
+        values.refuse(setting, format!("expected {least} to {most}"));
+        return None;
+    }
+    Some(number)
 }

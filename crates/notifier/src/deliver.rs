@@ -2,121 +2,135 @@
 
 use crate::{
     client,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Head},
     metrics::Metrics,
-    outcome::{Outcome, Schedule},
+    outcome::{Outcome, Reply, Schedule},
 };
-use bus::{Delivery, LastWords, Slot};
+use bus::{Fate, Health, Producer, Report, Taken, clock};
 use chassis::trace;
-use contract::EndpointDelivery;
+use contract::{Notification, Resource};
 use reqwest::Client;
-use std::sync::Arc;
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
+use uuid::Uuid;
 
-/// Sends deliveries to their endpoints.
+/// Sends deliveries to their endpoints; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Deliver {
-    client: Client,
-    endpoints: Arc<Vec<Endpoint>>,
-    schedule: Schedule,
-    metrics: Metrics,
+    pub(crate) client: Client,
+    pub(crate) endpoints: Arc<Vec<Endpoint>>,
+    pub(crate) schedule: Schedule,
+    pub(crate) metrics: Metrics,
+    pub(crate) notifications: Producer<Notification>,
 }
+
+/// An endpoint that is not configured here may be at another notifier, which has been restarted already.
+const STRANGER: Duration = Duration::from_mins(1);
+/// After so long it is at none.
+const STRANGER_MS: i64 = 3_600_000;
 
 // === impl Deliver ===
 
 impl Deliver {
-    pub(crate) const fn new(
-        client: Client,
-        endpoints: Arc<Vec<Endpoint>>,
-        schedule: Schedule,
-        metrics: Metrics,
-    ) -> Self {
-        Self {
-            client,
-            endpoints,
-            schedule,
-            metrics,
-        }
-    }
-
-    /// Delivers until the service stops; an attempt that has begun is finished.
-    pub(crate) async fn run(self, mut slot: Slot<EndpointDelivery>, stopping: CancellationToken) {
-        loop {
-            let delivery = tokio::select! {
-                delivery = slot.take() => delivery,
-                () = stopping.cancelled() => return,
-            };
-            let notification = &delivery.message().notification;
-            let span = tracing::info_span!(
-                "delivery", notification.id = %notification.event_id, notification.kind = notification.event_type,
-                attempt = delivery.failures() + 1, endpoint = delivery.message().endpoint,
-            );
-            trace::follow(&span, notification.metadata.traceparent.as_deref());
-            self.deliver(delivery).instrument(span).await;
-        }
-    }
-
-    async fn deliver(&self, delivery: Delivery<EndpointDelivery>) {
-        let message = delivery.message();
-        let Some(endpoint) = self.endpoints.iter().find(|e| e.name() == message.endpoint) else {
-            return settled(
-                delivery
-                    .bury("dead", "", "the endpoint is not configured any more")
-                    .await,
-            );
+    /// Tries a delivery; how it went.
+    pub(crate) async fn attempt(&self, taken: Taken) -> Report {
+        let Some(head) = Head::read(&taken.payload) else {
+            return report(&taken, unreadable(), String::new());
         };
-        let incoming = message.notification.metadata.traceparent.as_deref();
-        let traceparent = trace::carry(&tracing::Span::current(), incoming);
-        let now = bus::clock::now_ms() / 1000;
-        let Some(signed) = endpoint.sign(message, now, traceparent) else {
-            return settled(delivery.bury("dead", "", "the notification cannot be encoded").await);
+        let span = tracing::info_span!(
+            "delivery", notification.id = %head.event_id, notification.kind = head.event_type,
+            attempt = taken.failures + 1, endpoint = taken.to,
+        );
+        trace::follow(&span, head.metadata.traceparent.as_deref());
+        self.tried(&taken, &head).instrument(span).await
+    }
+
+    async fn tried(&self, taken: &Taken, head: &Head) -> Report {
+        let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.name() == taken.to) else {
+            return report(taken, stranger(taken), String::new());
+        };
+        let traceparent = trace::carry(&tracing::Span::current(), head.metadata.traceparent.as_deref());
+        let now = clock::now_ms();
+        let Some(signed) = endpoint.sign(head, taken.payload.clone(), now / 1000, traceparent) else {
+            let why = "the endpoint cannot be used as it is configured".to_owned();
+            let fate = Fate::Later(STRANGER);
+            let health = Health::Unknown;
+            return report(taken, Outcome { fate, health, why }, String::new());
         };
         let begun = Instant::now();
         let reply = client::send(&self.client, signed).await;
         chassis::crash_point("notifier.delivered");
         let spent = begun.elapsed();
-        let outcome = self.schedule.decide(
-            reply,
-            delivery.failures() + 1,
-            &message.notification.event_id.to_string(),
-        );
-        self.metrics.count(outcome, spent.as_secs_f64());
+        let outcome = self.schedule.decide(&reply, taken.failures + 1, &taken.id);
+        self.metrics.count(outcome.fate, spent.as_secs_f64());
+        let (status, body) = match &reply {
+            Reply::Status(status, _, body) => (Some(*status), Some(body.as_str())),
+            Reply::Nothing(_) => (None, None),
+        };
         tracing::info!(
-            ?reply,
-            ?outcome,
+            status,
+            fate = ?outcome.fate,
+            reason = outcome.why,
             host = endpoint.host(),
             duration_ms = spent.as_millis(),
             "tried a delivery"
         );
-        settled(match outcome {
-            Outcome::Delivered => delivery.finish("done", "").await,
-            Outcome::GiveUp => {
-                delivery
-                    .bury("dead", "", &format!("the receiver refused it: {reply:?}"))
-                    .await
-            }
-            Outcome::Again(after) => {
-                let why = format!("the attempts have run out: {reply:?}");
-                delivery
-                    .retry(
-                        after,
-                        "",
-                        LastWords {
-                            state: "dead",
-                            event: String::new(),
-                            why,
-                        },
-                    )
-                    .await
-            }
-        });
+        let mut tried =
+            json!({"at": now, "ms": u64::try_from(spent.as_millis()).unwrap_or(u64::MAX), "status": status});
+        if outcome.fate != Fate::Done
+            && let Some(tried) = tried.as_object_mut()
+        {
+            tried.insert("error".to_owned(), json!(outcome.why));
+            tried.insert("body".to_owned(), json!(body.filter(|body| !body.is_empty())));
+        }
+        report(taken, outcome, tried.to_string())
+    }
+
+    /// Tells the other endpoints that one was turned off.
+    pub(crate) async fn announce_off(&self, to: &str, why: &str) {
+        let host = self.endpoints.iter().find(|endpoint| endpoint.name() == to);
+        let resource = Resource {
+            kind: "Endpoint".to_owned(),
+            api_version: "forge/v1".to_owned(),
+            name: host.map_or(to, Endpoint::host).to_owned(),
+            namespace: String::new(),
+            uid: to.to_owned(),
+        };
+        let mut notice = Notification::new(Uuid::new_v4(), "endpoint.disabled", clock::now(), resource);
+        notice.data.insert("status".to_owned(), json!("disabled"));
+        notice.data.insert("reason".to_owned(), json!(why));
+        if let Err(error) = self.notifications.send(&notice).await {
+            tracing::error!(error = %chassis::chain(&error), endpoint = to, "cannot tell that an endpoint was turned off");
+        }
     }
 }
 
-fn settled(result: Result<bus::Settled, bus::Error>) {
-    if let Err(error) = result {
-        tracing::error!(error = %chassis::chain(&error), "cannot settle a delivery");
+fn unreadable() -> Outcome {
+    Outcome {
+        fate: Fate::Dead,
+        health: Health::Unknown,
+        why: "the notification cannot be read".to_owned(),
+    }
+}
+
+fn stranger(taken: &Taken) -> Outcome {
+    let is_old = clock::now_ms().saturating_sub(taken.sent_ms) > STRANGER_MS;
+    Outcome {
+        fate: if is_old { Fate::Dead } else { Fate::Later(STRANGER) },
+        health: Health::Unknown,
+        why: "the endpoint is not configured any more".to_owned(),
+    }
+}
+
+fn report(taken: &Taken, outcome: Outcome, tried: String) -> Report {
+    Report {
+        id: taken.id.clone(),
+        token: taken.token,
+        fate: outcome.fate,
+        health: outcome.health,
+        why: outcome.why,
+        tried,
     }
 }

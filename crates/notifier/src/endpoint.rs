@@ -1,11 +1,14 @@
 //! Where to, and signed with what.
 
+use bytes::Bytes;
 use chassis::Findings;
-use contract::{EndpointDelivery, Message as _};
+use contract::Metadata;
 use seal::StandardSecret;
+use serde::Deserialize;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use url::Url;
+use uuid::Uuid;
 
 /// The longest that connecting may take when it is only looked at.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -14,9 +17,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     name: String,
-    url: Url,
+    /// Where it is; or why nothing can be sent there.
+    url: Result<Url, String>,
     secrets: Vec<StandardSecret>,
     prefix: String,
+}
+
+/// What must be known of a notification to send it; the rest is only carried.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Head {
+    pub(crate) event_id: Uuid,
+    pub(crate) event_type: String,
+    #[serde(default)]
+    pub(crate) metadata: Metadata,
 }
 
 /// A request, ready to be sent.
@@ -24,15 +38,32 @@ pub(crate) struct Endpoint {
 pub(crate) struct Signed {
     pub(crate) url: Url,
     pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: String,
+    pub(crate) body: Bytes,
+}
+
+// === impl Head ===
+
+impl Head {
+    pub(crate) fn read(payload: &[u8]) -> Option<Self> {
+        serde_json::from_slice(payload).ok()
+    }
 }
 
 // === impl Endpoint ===
 
 impl Endpoint {
-    /// An endpoint; its name is derived from the URL, so that it is the same after a restart.
-    pub(crate) fn new(url: Url, secrets: Vec<StandardSecret>, prefix: &str) -> Self {
-        let name = seal::digest(url.as_str().as_bytes()).chars().take(12).collect();
+    /// An endpoint; its name is derived from the URL, so that it is the same after a restart. One that cannot be used is
+    /// there all the same: what is for it waits until that is put right.
+    pub(crate) fn new(url: &str, secrets: Vec<StandardSecret>, prefix: &str) -> Self {
+        let name = seal::digest(url.as_bytes()).chars().take(12).collect();
+        let url = match url.parse::<Url>() {
+            Ok(_) if secrets.is_empty() => {
+                Err("it has no secret (webhook.hmac_secret), and notifications are never sent unsigned".to_owned())
+            }
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+            Ok(_) => Err("its URL (webhook.url) begins neither with https:// nor with http://".to_owned()),
+            Err(error) => Err(format!("its URL (webhook.url) is none: {error}")),
+        };
         Self {
             name,
             url,
@@ -41,22 +72,31 @@ impl Endpoint {
         }
     }
 
+    /// Why nothing can be sent there, if so.
+    pub(crate) fn broken(&self) -> Option<&str> {
+        self.url.as_ref().err().map(String::as_str)
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Host and port, for logs: the whole URL may hold a token.
     pub(crate) fn host(&self) -> &str {
-        self.url.host_str().unwrap_or_default()
+        self.url.as_ref().ok().and_then(Url::host_str).unwrap_or_default()
     }
 
     /// Looks whether it can be connected to.
     pub(crate) async fn examine(&self, findings: &mut Findings) {
-        let (host, port) = (
-            self.host().to_owned(),
-            self.url.port_or_known_default().unwrap_or_default(),
-        );
-        let connected = tokio::time::timeout(PATIENCE, TcpStream::connect((host.as_str(), port))).await;
+        let url = match &self.url {
+            Ok(url) => url,
+            Err(why) => {
+                let cure = "put webhook.url (WEBHOOK_URL) or webhook.hmac_secret (WEBHOOK_HMAC_SECRET) right";
+                return findings.doubtful("endpoint", format!("{}: {why}", self.name), cure);
+            }
+        };
+        let (host, port) = (self.host(), url.port_or_known_default().unwrap_or_default());
+        let connected = tokio::time::timeout(PATIENCE, TcpStream::connect((host, port))).await;
         match connected.unwrap_or_else(|_elapsed| Err(std::io::ErrorKind::TimedOut.into())) {
             Ok(_) => findings.fine("endpoint", format!("{host}:{port}")),
             Err(error) => {
@@ -67,17 +107,11 @@ impl Endpoint {
         }
     }
 
-    /// Signs a delivery at that time (seconds since the Unix epoch), by Standard Webhooks and in the
-    /// older form.
-    pub(crate) fn sign(&self, delivery: &EndpointDelivery, at: i64, traceparent: Option<String>) -> Option<Signed> {
-        let notification = &delivery.notification;
-        let body = notification.to_json().ok()?;
-        let id = notification.event_id.to_string();
-        let signatures: Vec<_> = self
-            .secrets
-            .iter()
-            .map(|secret| secret.sign(&id, at, body.as_bytes()))
-            .collect();
+    /// Signs a notification at that time (seconds since the Unix epoch), by Standard Webhooks and in the older form.
+    pub(crate) fn sign(&self, head: &Head, body: Bytes, at: i64, traceparent: Option<String>) -> Option<Signed> {
+        let url = self.url.as_ref().ok()?.clone();
+        let id = head.event_id.to_string();
+        let signatures: Vec<_> = self.secrets.iter().map(|secret| secret.sign(&id, at, &body)).collect();
         let mut headers = vec![
             ("content-type".to_owned(), "application/json".to_owned()),
             (
@@ -88,64 +122,57 @@ impl Endpoint {
             ("webhook-timestamp".to_owned(), at.to_string()),
             ("webhook-signature".to_owned(), signatures.join(" ")),
             (format!("{}-Event-Id", self.prefix), id),
-            (format!("{}-Event-Type", self.prefix), notification.event_type.clone()),
+            (format!("{}-Event-Type", self.prefix), head.event_type.clone()),
         ];
         if let Some(secret) = self.secrets.first() {
-            headers.push((format!("{}-Signature", self.prefix), secret.sign_body(body.as_bytes())));
+            headers.push((format!("{}-Signature", self.prefix), secret.sign_body(&body)));
         }
         headers.extend(traceparent.map(|text| ("traceparent".to_owned(), text)));
-        Some(Signed {
-            url: self.url.clone(),
-            headers,
-            body,
-        })
+        Some(Signed { url, headers, body })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use contract::{Notification, Resource, Timestamp};
 
     #[test]
     fn a_delivery_is_signed_with_every_secret_and_in_the_older_form() {
         let secrets = vec!["whsec_bmV3".parse().unwrap(), "old".parse().unwrap()];
-        let endpoint = Endpoint::new("http://127.0.0.1:9/x".parse().unwrap(), secrets, "X-Forge");
-        let resource = Resource {
-            kind: "Build".into(),
-            api_version: "forge/v1".into(),
-            name: "n".into(),
-            namespace: "o/r".into(),
-            uid: "u".into(),
-        };
-        let event_id = "0f0e0d0c-0b0a-4908-8706-050403020100".parse().unwrap();
-        let notification = Notification::new(event_id, "build.failed", Timestamp::from_millis(0), resource);
-        let signed = endpoint
-            .sign(
-                &EndpointDelivery::new(endpoint.name(), notification),
-                1_700_000_000,
-                None,
-            )
-            .unwrap();
+        let endpoint = Endpoint::new("http://127.0.0.1:9/x", secrets, "X-Forge");
+        let body =
+            Bytes::from(r#"{"eventId":"0f0e0d0c-0b0a-4908-8706-050403020100","eventType":"build.failed","more":1}"#);
+        let head = Head::read(&body).unwrap();
+        let signed = endpoint.sign(&head, body, 1_700_000_000, None).unwrap();
         let header = |name: &str| {
-            signed
-                .headers
-                .iter()
-                .find(|(n, _)| n == name)
-                .map(|(_, v)| v.as_str())
-                .unwrap()
+            let found = signed.headers.iter().find(|(n, _)| n == name);
+            found.map(|(_, value)| value.as_str()).unwrap()
         };
         let key = seal::Key::new(b"new");
-        let standard = key.seal(&[
-            b"0f0e0d0c-0b0a-4908-8706-050403020100.1700000000.",
-            signed.body.as_bytes(),
-        ]);
+        let standard = key.seal(&[b"0f0e0d0c-0b0a-4908-8706-050403020100.1700000000.", &signed.body]);
         assert_eq!(
             header("webhook-signature").split(' ').next(),
             Some(format!("v1,{}", standard.base64()).as_str())
         );
         assert_eq!(header("webhook-signature").split(' ').count(), 2);
-        assert_eq!(header("X-Forge-Signature"), key.seal(&[signed.body.as_bytes()]).hex());
+        assert_eq!(header("X-Forge-Signature"), key.seal(&[&signed.body]).hex());
         assert_eq!(header("X-Forge-Event-Type"), "build.failed");
+    }
+
+    #[test]
+    fn an_endpoint_that_cannot_be_used_says_why_and_is_named_all_the_same() {
+        for (url, secrets, why) in [
+            ("nonsense", vec!["s".parse().unwrap()], "is none"),
+            ("ftp://h/", vec!["s".parse().unwrap()], "https://"),
+            ("https://h/", vec![], "never sent unsigned"),
+        ] {
+            let endpoint = Endpoint::new(url, secrets, "X-Forge");
+            assert!(endpoint.broken().unwrap().contains(why), "{url}");
+            assert_eq!(endpoint.name().len(), 12);
+        }
+        assert_eq!(
+            Endpoint::new("http://h/", vec!["s".parse().unwrap()], "X").broken(),
+            None
+        );
     }
 }

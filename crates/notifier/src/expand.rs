@@ -1,26 +1,25 @@
-//! One notification, many endpoints: one delivery each.
+//! One notification, many endpoints: a delivery for each.
 
 use crate::endpoint::Endpoint;
-use bus::{Delivery, Producer, Slot};
+use bus::{Courier, Delivery, Slot};
 use chassis::trace;
-use contract::{EndpointDelivery, Notification};
+use contract::{Message as _, Notification};
 use std::sync::Arc;
+use tokio::sync::Notify;
 use tracing::Instrument as _;
 
 /// Turns notifications into deliveries.
 #[derive(Clone)]
 pub(crate) struct Expand {
-    producer: Producer<EndpointDelivery>,
-    endpoints: Arc<Vec<Endpoint>>,
+    pub(crate) courier: Courier,
+    pub(crate) endpoints: Arc<Vec<Endpoint>>,
+    /// Told when there is something to deliver.
+    pub(crate) kick: Arc<Notify>,
 }
 
 // === impl Expand ===
 
 impl Expand {
-    pub(crate) const fn new(producer: Producer<EndpointDelivery>, endpoints: Arc<Vec<Endpoint>>) -> Self {
-        Self { producer, endpoints }
-    }
-
     /// Expands until the service stops.
     pub(crate) async fn run(self, mut slot: Slot<Notification>, stopping: tokio_util::sync::CancellationToken) {
         loop {
@@ -36,21 +35,32 @@ impl Expand {
     }
 
     async fn expand(&self, delivery: Delivery<Notification>) {
-        let mut notification = delivery.message().clone();
-        let incoming = notification.metadata.traceparent.take();
-        notification.metadata.traceparent = trace::carry(&tracing::Span::current(), incoming.as_deref());
-        let mut failed = None;
-        for endpoint in self.endpoints.iter() {
-            let sent = self
-                .producer
-                .send(&EndpointDelivery::new(endpoint.name(), notification.clone()))
-                .await;
-            chassis::crash_point("notifier.expanded");
-            failed = sent.err().or(failed);
-        }
-        let expanded = failed.map_or(Ok(()), |error| Err(chassis::chain(&error)));
-        if let Err(error) = delivery.done_or_again(expanded).await {
+        let sent = self.send(delivery.message()).await;
+        chassis::crash_point("notifier.expanded");
+        self.kick.notify_one();
+        if let Err(error) = delivery.done_or_again(sent).await {
             tracing::error!(error = %chassis::chain(&error), "cannot settle a notification");
         }
+    }
+
+    async fn send(&self, notification: &Notification) -> Result<(), String> {
+        let mut notification = notification.clone();
+        let incoming = notification.metadata.traceparent.take();
+        notification.metadata.traceparent = trace::carry(&tracing::Span::current(), incoming.as_deref());
+        let payload = notification.to_json().map_err(|error| error.to_string())?;
+        let to: Vec<_> = self
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint.name().to_owned())
+            .collect();
+        let event = notification.event_id.to_string();
+        let full = self.courier.send(&event, &payload.into(), &to).await;
+        for endpoint in full.map_err(|error| chassis::chain(&error))? {
+            tracing::error!(
+                endpoint,
+                "too many deliveries wait for an endpoint: this one is a dead letter"
+            );
+        }
+        Ok(())
     }
 }

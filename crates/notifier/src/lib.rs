@@ -7,10 +7,15 @@ mod endpoint;
 mod expand;
 mod metrics;
 mod outcome;
+mod rounds;
 
-use bus::Bus;
+use bus::{Bus, Courier, Pace};
 use chassis::{Failure, Findings, Life, Policy, Service};
-use std::sync::Arc;
+use deliver::Deliver;
+use rounds::Rounds;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 
@@ -24,8 +29,11 @@ pub const SERVICE: Service = Service {
     errands: &[],
 };
 
-/// Notifications are expanded one at a time: it takes a millisecond each.
-const EXPANDERS: usize = 1;
+/// So many notifications are expanded at a time: each takes a few round trips to Redis.
+const EXPANDERS: usize = 4;
+
+/// How often what dead notifiers held is looked for.
+const REAP: Duration = Duration::from_secs(5);
 
 /// Reads the configuration.
 pub fn configure(values: &mut chassis::Values) -> Option<Config> {
@@ -57,36 +65,74 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let unfit = |error: bus::Error| Failure::Dependency(chassis::chain(&error));
     let bus = Bus::start(config.bus.clone()).map_err(unfit)?;
     bus.ready().await.map_err(unfit)?;
+    let courier = bus.courier(&config.notifications);
+    for endpoint in &config.endpoints {
+        let at_once = if endpoint.broken().is_some() {
+            0
+        } else {
+            config.pace.at_once
+        };
+        let pace = Pace { at_once, ..config.pace };
+        courier.pace(endpoint.name(), pace).await.map_err(unfit)?;
+        if let Some(why) = endpoint.broken() {
+            tracing::error!(
+                endpoint = endpoint.name(),
+                reason = why,
+                "nothing can be sent to an endpoint"
+            );
+            life.degraded(&format!("endpoint {}", endpoint.name()), Some(why.to_owned()));
+        }
+    }
     let endpoints = Arc::new(config.endpoints);
     if endpoints.is_empty() {
         tracing::warn!("no endpoint is configured, so nobody is told anything");
     }
-    let deliveries = contract::route::deliveries(&config.notifications)
-        .limited(|limits| limits.attempts = config.schedule.attempts());
-    let metrics = metrics::Metrics::new(&life);
-    let client = client::client().map_err(|error| Failure::Dependency(chassis::chain(&error)))?;
+    let kick = Arc::new(Notify::new());
 
     let expanders = bus
         .worker(&config.notifications, "notifier", EXPANDERS, |_| String::new())
         .await
         .map_err(unfit)?;
     life.spawn("expanders", Policy::Essential, expanders.tend(life.stopping()));
-    let expand = expand::Expand::new(bus.producer(&deliveries), Arc::clone(&endpoints));
+    let expand = expand::Expand {
+        courier: courier.clone(),
+        endpoints: Arc::clone(&endpoints),
+        kick: Arc::clone(&kick),
+    };
     for n in 0..EXPANDERS {
         let (worker, expand, stopping) = (Arc::clone(&expanders), expand.clone(), life.stopping());
         life.keep("expander", move || expand.clone().run(worker.slot(n), stopping.clone()));
     }
 
-    let senders = bus
-        .worker(&deliveries, "notifier", config.max_in_flight, |_| String::new())
-        .await
-        .map_err(unfit)?;
-    life.spawn("senders", Policy::Essential, senders.tend(life.stopping()));
-    let deliver = deliver::Deliver::new(client, endpoints, config.schedule, metrics);
-    for n in 0..config.max_in_flight {
-        let (worker, deliver, stopping) = (Arc::clone(&senders), deliver.clone(), life.stopping());
-        life.keep("sender", move || deliver.clone().run(worker.slot(n), stopping.clone()));
-    }
+    let deliver = Deliver {
+        client: client::client().map_err(|error| Failure::Dependency(chassis::chain(&error)))?,
+        endpoints,
+        schedule: config.schedule,
+        metrics: metrics::Metrics::new(&life),
+        notifications: bus.producer(&config.notifications),
+    };
+    let rounds = Rounds {
+        courier: courier.clone(),
+        patience: config.patience,
+        most: config.max_in_flight,
+        deliver,
+        kick,
+    };
+    let stopping = life.stopping();
+    life.keep("rounds", move || rounds.clone().run(stopping.clone()));
+    let stopping = life.stopping();
+    life.keep("reaper", move || reap(courier.clone(), stopping.clone()));
     life.ready();
     Ok(())
+}
+
+/// Frees what dead notifiers held.
+async fn reap(courier: Courier, stopping: CancellationToken) {
+    while stopping.run_until_cancelled(tokio::time::sleep(REAP)).await.is_some() {
+        match courier.reap().await {
+            Ok(0) => {}
+            Ok(freed) => tracing::warn!(freed, "a notifier has died; what it was delivering is delivered again"),
+            Err(error) => tracing::warn!(error = %chassis::chain(&error), "cannot look for what dead notifiers held"),
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What is counted.
 
-use crate::outcome::Outcome;
+use bus::Fate;
 use chassis::{
     Life,
     metrics::metrics::{counter::Counter, family::Family, histogram::Histogram},
@@ -34,11 +34,11 @@ impl Metrics {
         Self { events, latency }
     }
 
-    pub(crate) fn count(&self, outcome: Outcome, seconds: f64) {
-        let result = match outcome {
-            Outcome::Delivered => "success",
-            Outcome::Again(_) => "retry",
-            Outcome::GiveUp => "error",
+    pub(crate) fn count(&self, fate: Fate, seconds: f64) {
+        let result = match fate {
+            Fate::Done => "success",
+            Fate::Again(_) | Fate::Later(_) => "retry",
+            Fate::Dead => "error",
         };
         self.events.get_or_create(&[("result", result)]).inc();
         self.latency.observe(seconds);

@@ -1,5 +1,6 @@
 //! What a reply means. Pure.
 
+use bus::{Fate, Health};
 use std::time::Duration;
 
 /// When a delivery is tried again.
@@ -7,28 +8,26 @@ use std::time::Duration;
 pub(crate) enum Schedule {
     /// Over three days.
     Persistent,
-    /// Five retries within a quarter of a minute, as older senders did.
+    /// Five retries within half a minute, as older senders did.
     Short,
 }
 
 /// What came back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
-    /// A status, and `Retry-After` in seconds.
-    Status(u16, Option<u64>),
-    /// No reply: connection, TLS or time-out.
-    Nothing,
+    /// A status, how long the receiver asks us to wait, and the beginning of the body.
+    Status(u16, Option<Duration>, String),
+    /// No reply, and why: connection, TLS or time-out.
+    Nothing(String),
 }
 
 /// What to do now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// The receiver has it.
-    Delivered,
-    /// Try again after this time, unless it was the last attempt.
-    Again(Duration),
-    /// The receiver will never take it.
-    GiveUp,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) fate: Fate,
+    pub(crate) health: Health,
+    /// What went wrong, in a sentence; empty when nothing did.
+    pub(crate) why: String,
 }
 
 const SECOND: u64 = 1;
@@ -46,7 +45,7 @@ const PERSISTENT: &[u64] = &[
     20 * HOUR,
     24 * HOUR,
 ];
-/// The same, in milliseconds: 500 ms doubling up to 10 s.
+/// The same, in milliseconds: 500 ms doubling, and below 10 s.
 const SHORT_MS: &[u64] = &[500, 1_000, 2_000, 4_000, 8_000];
 /// The longest that a receiver may ask us to wait.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
@@ -63,29 +62,66 @@ impl Schedule {
         u32::try_from(pauses).unwrap_or(u32::MAX).saturating_add(1)
     }
 
-    /// The pause after this many failures (from 1), before jitter.
-    fn pause(self, failures: u32) -> Duration {
+    /// The pause after this many failures (from 1): spread by a fifth, or anything up to it.
+    fn pause(self, failures: u32, seed: &str) -> Duration {
         let index = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX);
         let at = |pauses: &[u64]| pauses.get(index.min(pauses.len() - 1)).copied().unwrap_or_default();
+        let chance = chance(&format!("{seed}\n{failures}"));
         match self {
-            Self::Persistent => Duration::from_secs(at(PERSISTENT)),
-            Self::Short => Duration::from_millis(at(SHORT_MS)),
+            Self::Persistent => Duration::from_secs(at(PERSISTENT)).mul_f64(chance.mul_add(0.4, 0.8)),
+            Self::Short => Duration::from_millis(at(SHORT_MS)).mul_f64(chance),
         }
     }
 
     /// Decides by the reply to the attempt after which there are `failures` (from 1, were it one).
-    pub(crate) fn decide(self, reply: Reply, failures: u32, seed: &str) -> Outcome {
-        let pause = self.pause(failures);
-        let again = |at_least: Option<u64>| {
-            let asked = Duration::from_secs(at_least.unwrap_or_default()).min(LONGEST_RETRY_AFTER);
-            Outcome::Again(bus::pause((pause, pause), 1, seed).max(asked))
+    pub(crate) fn decide(self, reply: &Reply, failures: u32, seed: &str) -> Outcome {
+        let (health, asked, why) = match reply {
+            Reply::Status(200..=299, ..) => {
+                return Outcome {
+                    fate: Fate::Done,
+                    health: Health::Well,
+                    why: String::new(),
+                };
+            }
+            Reply::Status(410, ..) => {
+                let why = "the receiver answered 410: it wants nothing more".to_owned();
+                return Outcome {
+                    fate: Fate::Dead,
+                    health: Health::Gone,
+                    why,
+                };
+            }
+            // Who says that it is too much is there.
+            Reply::Status(429, asked, _) => (Health::Refusing, *asked, "the receiver answered 429".to_owned()),
+            Reply::Status(status @ (408 | 425 | 500..=599), asked, _) => {
+                (Health::Ill, *asked, format!("the receiver answered {status}"))
+            }
+            Reply::Status(status @ 300..=399, ..) => {
+                let why = format!("the receiver answered {status}; redirects are not followed");
+                return refused(why);
+            }
+            Reply::Status(status, ..) => return refused(format!("the receiver answered {status}")),
+            Reply::Nothing(why) => (Health::Ill, None, why.clone()),
         };
-        match reply {
-            Reply::Status(200..=299, _) => Outcome::Delivered,
-            Reply::Status(408 | 425 | 429 | 500..=599, retry_after) => again(retry_after),
-            Reply::Status(..) => Outcome::GiveUp,
-            Reply::Nothing => again(None),
+        if failures >= self.attempts() {
+            let why = format!("{why}; that was the last of {failures} attempts");
+            return Outcome {
+                fate: Fate::Dead,
+                health,
+                why,
+            };
         }
+        let asked = asked.unwrap_or_default().min(LONGEST_RETRY_AFTER);
+        let fate = Fate::Again(self.pause(failures, seed).max(asked));
+        Outcome { fate, health, why }
+    }
+}
+
+const fn refused(why: String) -> Outcome {
+    Outcome {
+        fate: Fate::Dead,
+        health: Health::Refusing,
+        why,
     }
 }
 
@@ -101,49 +137,124 @@ impl std::str::FromStr for Schedule {
     }
 }
 
+/// `Retry-After` (RFC 9110, section 10.2.3) at a moment, in seconds since the Unix epoch: seconds, or a date.
+pub(crate) fn retry_after(text: &str, now: u64) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    let since = date.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
+    Some(Duration::from_secs(since.saturating_sub(now)))
+}
+
+/// A number from 0 to 1 that a text gives, the same each time.
+fn chance(seed: &str) -> f64 {
+    let digest = seal::digest(seed.as_bytes());
+    let drawn = digest.get(..8).and_then(|hex| u32::from_str_radix(hex, 16).ok());
+    f64::from(drawn.unwrap_or_default()) / f64::from(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn status(status: u16) -> Reply {
+        Reply::Status(status, None, String::new())
+    }
+
     #[test]
     fn replies_mean_what_the_table_says() {
-        let kind = |reply| match Schedule::Persistent.decide(reply, 1, "x") {
-            Outcome::Delivered => "delivered",
-            Outcome::Again(_) => "again",
-            Outcome::GiveUp => "give up",
+        let nothing = Reply::Nothing("connection refused".to_owned());
+        let kind = |reply: &Reply| {
+            let outcome = Schedule::Persistent.decide(reply, 1, "x");
+            let fate = match outcome.fate {
+                Fate::Done => "done",
+                Fate::Dead => "dead",
+                Fate::Again(_) => "again",
+                Fate::Later(_) => "later",
+            };
+            (fate, outcome.health)
         };
-        for (status, expected) in [
-            (200, "delivered"),
-            (204, "delivered"),
-            (301, "give up"),
-            (400, "give up"),
-            (401, "give up"),
-            (404, "give up"),
-            (408, "again"),
-            (410, "give up"),
-            (425, "again"),
-            (429, "again"),
-            (500, "again"),
-            (503, "again"),
-            (599, "again"),
+        for (code, expected) in [
+            (200, ("done", Health::Well)),
+            (201, ("done", Health::Well)),
+            (204, ("done", Health::Well)),
+            (301, ("dead", Health::Refusing)),
+            (307, ("dead", Health::Refusing)),
+            (400, ("dead", Health::Refusing)),
+            (401, ("dead", Health::Refusing)),
+            (404, ("dead", Health::Refusing)),
+            (408, ("again", Health::Ill)),
+            (410, ("dead", Health::Gone)),
+            (425, ("again", Health::Ill)),
+            (429, ("again", Health::Refusing)),
+            (500, ("again", Health::Ill)),
+            (503, ("again", Health::Ill)),
+            (599, ("again", Health::Ill)),
         ] {
-            assert_eq!(kind(Reply::Status(status, None)), expected, "{status}");
+            assert_eq!(kind(&status(code)), expected, "{code}");
         }
-        assert_eq!(kind(Reply::Nothing), "again");
+        assert_eq!(kind(&nothing), ("again", Health::Ill));
+        for schedule in [Schedule::Persistent, Schedule::Short] {
+            let last = schedule.decide(&nothing, schedule.attempts(), "x");
+            assert_eq!(last.fate, Fate::Dead);
+            assert!(
+                last.why.contains("connection refused; that was the last of"),
+                "{}",
+                last.why
+            );
+        }
     }
 
     #[test]
     fn pauses_follow_the_schedule_and_retry_after_within_bounds() {
-        let pause = |schedule: Schedule, reply, failures| match schedule.decide(reply, failures, "x") {
-            Outcome::Again(pause) => pause.as_secs_f64(),
-            other @ (Outcome::Delivered | Outcome::GiveUp) => panic!("{other:?}"),
-        };
-        for (failures, seconds) in [(1, 5.0), (2, 300.0), (9, 86_400.0), (50, 86_400.0)] {
-            let ratio = pause(Schedule::Persistent, Reply::Nothing, failures) / seconds;
-            assert!((0.8..=1.2).contains(&ratio), "{failures}: {ratio}");
+        let pause =
+            |schedule: Schedule, reply: &Reply, failures, seed: &str| match schedule.decide(reply, failures, seed).fate
+            {
+                Fate::Again(pause) => pause.as_secs_f64(),
+                other @ (Fate::Done | Fate::Dead | Fate::Later(_)) => panic!("{other:?}"),
+            };
+        let nothing = Reply::Nothing(String::new());
+        let asks = |seconds| Reply::Status(503, Some(Duration::from_secs(seconds)), String::new());
+        for (failures, seconds) in [(1, 5.0), (2, 300.0), (9, 86_400.0)] {
+            let ratios: Vec<_> = (0..100)
+                .map(|n| pause(Schedule::Persistent, &nothing, failures, &n.to_string()) / seconds)
+                .collect();
+            assert!(
+                ratios.iter().all(|ratio| (0.8..=1.2).contains(ratio)),
+                "{failures}: {ratios:?}"
+            );
+            assert!(
+                ratios.iter().any(|r| *r < 0.9) && ratios.iter().any(|r| *r > 1.1),
+                "it is spread"
+            );
         }
-        assert!(pause(Schedule::Short, Reply::Status(429, Some(7)), 1) >= 7.0);
-        assert!(pause(Schedule::Short, Reply::Status(503, Some(u64::MAX)), 1) <= 86_400.0);
+        let short: Vec<_> = (0..100)
+            .map(|n| pause(Schedule::Short, &nothing, 5, &n.to_string()))
+            .collect();
+        assert!(
+            short.iter().all(|s| *s <= 8.0) && short.iter().any(|s| *s < 2.0),
+            "full jitter: {short:?}"
+        );
+        assert!(pause(Schedule::Short, &asks(7), 1, "x") >= 7.0);
+        assert!(pause(Schedule::Short, &asks(u64::MAX), 1, "x") <= 86_400.0);
         assert_eq!((Schedule::Persistent.attempts(), Schedule::Short.attempts()), (10, 6));
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let seconds = |text: &str| retry_after(text, 784_111_700).map(|after| after.as_secs());
+        assert_eq!(seconds(" 120 "), Some(120));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(77));
+        assert_eq!(
+            seconds("Sunday, 06-Nov-94 08:49:37 GMT"),
+            Some(77),
+            "the obsolete form of RFC 850"
+        );
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0), "it has passed");
+        for odd in ["", "soon", "-1", "1.5"] {
+            assert_eq!(seconds(odd), None, "{odd}");
+        }
     }
 }

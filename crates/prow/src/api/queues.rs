@@ -9,8 +9,8 @@ use crate::Config;
 use axum::{Json, extract::State};
 use bus::{Bus, DeadLetter, DeadLetters, ErrorKind, Producer, Replayed, clock};
 use contract::{
-    BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, EndpointDelivery, Message, Notification,
-    WebhookDelivery, route, route::List,
+    BuildEvent, BuildQueueMessage, DeploymentEvent, DeploymentQueueMessage, Message, Notification, WebhookDelivery,
+    route::List,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,6 @@ pub(crate) struct Queues {
     deployments: Queue<DeploymentQueueMessage>,
     deployment_events: Queue<DeploymentEvent>,
     notifications: Queue<Notification>,
-    deliveries: Queue<EndpointDelivery>,
 }
 
 struct Queue<T> {
@@ -43,7 +42,6 @@ enum Name {
     Deployments,
     DeploymentEvents,
     Notifications,
-    Deliveries,
 }
 
 /// The dead letters of a queue.
@@ -91,7 +89,6 @@ pub(super) struct Depths {
     deployments: Depth,
     deployment_events: Depth,
     notifications: Depth,
-    deliveries: Depth,
 }
 
 /// A message that could not be done.
@@ -162,10 +159,6 @@ macro_rules! on {
                 let $queue = &queues.notifications;
                 $do
             }
-            Name::Deliveries => {
-                let $queue = &queues.deliveries;
-                $do
-            }
         }
     }};
 }
@@ -181,7 +174,6 @@ impl Queues {
             deployments: Queue::new(bus, &config.deployments),
             deployment_events: Queue::new(bus, &config.deployment_events),
             notifications: Queue::new(bus, &config.notifications),
-            deliveries: Queue::new(bus, &route::deliveries(&config.notifications)),
         }
     }
 }
@@ -275,7 +267,6 @@ pub(super) async fn list(State(shared): State<Shared>) -> Result<Json<Depths>, P
         deployments: queues.deployments.depth().await?,
         deployment_events: queues.deployment_events.depth().await?,
         notifications: queues.notifications.depth().await?,
-        deliveries: queues.deliveries.depth().await?,
     }))
 }
 

@@ -1,0 +1,68 @@
+-- How attempts went: ends a delivery, or puts it aside; and what that says of its addressee.
+-- ARGV 1 prefix 2 failures that break a circuit 3 ms it stays broken at first 4 at most 5 ms of failures after which an
+-- addressee is given up; then seven each: id, token, done|dead|again|later, ms until again, what was tried,
+-- well|ill|unknown|refusing|gone, why
+-- -> a word each: done, dead, again, stale, opened, off
+local threshold, first, longest, patience = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local answer = {}
+
+local function turn_off(to, why)
+  redis.call('HSET', key('to:', to), 'off', why, 'off_at', NOW)
+  redis.call('ZREM', key('ready'), to)
+  return 'off'
+end
+
+local function judge(to, health, why)
+  local hash = key('to:', to)
+  if health == 'well' then
+    redis.call('HDEL', hash, 'failures', 'open', 'trips', 'since')
+  elseif health == 'gone' then
+    return turn_off(to, why)
+  elseif health == 'ill' or health == 'refusing' then
+    redis.call('HSETNX', hash, 'since', NOW)
+    if NOW - tonumber(redis.call('HGET', hash, 'since')) > patience then
+      return turn_off(to, 'it has failed for too long')
+    end
+    if health == 'refusing' then return end
+    local failures = redis.call('HINCRBY', hash, 'failures', 1)
+    if failures >= threshold and tonumber(redis.call('HGET', hash, 'open') or 0) <= NOW then
+      local trips = redis.call('HINCRBY', hash, 'trips', 1)
+      local open = NOW + math.min(longest, first * 2 ^ math.min(trips - 1, 20))
+      redis.call('HSET', hash, 'open', open)
+      redis.call('ZADD', key('ready'), open, to)
+      return 'opened'
+    end
+  end
+end
+
+local function settle(id, token, outcome, pause, tried, health, why)
+  local d = redis.call('HMGET', key('d:', id), 'state', 'token', 'to')
+  if d[1] ~= 'sending' or d[2] ~= token then return 'stale' end
+  redis.call('ZREM', key('held'), id)
+  redis.call('SREM', key('out:', d[3]), id)
+  if tried ~= '' then
+    redis.call('RPUSH', key('tries:', id), tried)
+    redis.call('LTRIM', key('tries:', id), -MOST_TRIES, -1)
+  end
+  local said = judge(d[3], health, why)
+  if outcome == 'done' then
+    redis.call('HSET', key('d:', id), 'state', 'done', 'ended', NOW)
+    keep(id, DONE_SECONDS)
+  elseif outcome == 'dead' then
+    bury(id, why)
+  else
+    if outcome == 'again' then redis.call('HINCRBY', key('d:', id), 'failures', 1) end
+    wait(id, d[3], NOW + tonumber(pause))
+    keep(id, WAIT_SECONDS)
+  end
+  if redis.call('ZCARD', key('due:', d[3])) > 0 then
+    local next = redis.call('ZRANGE', key('due:', d[3]), 0, 0, 'WITHSCORES')
+    look(d[3], tonumber(next[2]))
+  end
+  return said or outcome
+end
+
+for i = 6, #ARGV, 7 do
+  answer[#answer + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6])
+end
+return answer

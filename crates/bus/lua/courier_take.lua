@@ -1,0 +1,63 @@
+-- Takes what is due, a few of each addressee's, and holds it.
+-- ARGV 1 prefix 2 most 3 lease in ms 4 most of one addressee at a time 5 failures that break a circuit
+-- -> ms until there may be more, how many, (id, token, failures, sent, to, event) each, then (event, payload) each
+local most, lease, share, threshold = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local taken, count, payloads, events = {}, 0, {}, {}
+
+-- How many may go out to an addressee now; or nothing, and when to look again (never: until one comes back).
+local function room(to)
+  local h = redis.call('HMGET', key('to:', to), 'off', 'open', 'failures', 'cap', 'rate', 'burst', 'tokens', 'filled')
+  if h[1] then return 0 end
+  if tonumber(h[2] or 0) > NOW then return 0, tonumber(h[2]) end
+  local out, cap = redis.call('SCARD', key('out:', to)), tonumber(h[4] or share)
+  if tonumber(h[3] or 0) >= threshold then cap = 1 end -- One that was given up shows with one whether it is back.
+  local free, rate = math.min(cap - out, share), tonumber(h[5] or 0)
+  if rate <= 0 or free <= 0 then return free end
+  local burst = tonumber(h[6] or rate)
+  local tokens = math.min(burst, tonumber(h[7] or burst) + (NOW - tonumber(h[8] or NOW)) * rate / 1000)
+  redis.call('HSET', key('to:', to), 'tokens', tostring(tokens), 'filled', NOW)
+  if tokens < 1 then return 0, NOW + math.ceil((1 - tokens) * 1000 / rate) end
+  return math.min(free, math.floor(tokens)), nil, true
+end
+
+local function take(to, id)
+  redis.call('ZREM', key('due:', to), id)
+  local d = redis.call('HMGET', key('d:', id), 'failures', 'sent', 'event')
+  local payload = d[3] and (events[d[3]] or redis.call('GET', key('event:', d[3])))
+  if not payload then return false end -- It has waited longer than anything is kept.
+  if not events[d[3]] then
+    events[d[3]] = payload
+    payloads[#payloads + 1] = d[3]
+    payloads[#payloads + 1] = payload
+  end
+  local token = redis.call('HINCRBY', key('d:', id), 'token', 1)
+  redis.call('HSET', key('d:', id), 'state', 'sending')
+  redis.call('SADD', key('out:', to), id)
+  redis.call('ZADD', key('held'), NOW + lease, id)
+  for _, field in ipairs({id, token, d[1], d[2], to, d[3]}) do taken[#taken + 1] = field end
+  count = count + 1
+  return true
+end
+
+for _, to in ipairs(redis.call('ZRANGEBYSCORE', key('ready'), '-inf', NOW, 'LIMIT', 0, most)) do
+  if count >= most then break end
+  local free, again, counted = room(to)
+  local sent = 0
+  if free > 0 then
+    local want = math.min(free, most - count)
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('due:', to), '-inf', NOW, 'LIMIT', 0, want)) do
+      if take(to, id) then sent = sent + 1 end
+    end
+    if counted and sent > 0 then redis.call('HINCRBYFLOAT', key('to:', to), 'tokens', -sent) end
+    local first = redis.call('ZRANGE', key('due:', to), 0, 0, 'WITHSCORES')
+    again = first[2] and math.max(NOW, tonumber(first[2]))
+  end
+  -- Behind all others that are ready; whoever has no room is looked at when one of its comes back.
+  if again then redis.call('ZADD', key('ready'), again, to) else redis.call('ZREM', key('ready'), to) end
+end
+local first = redis.call('ZRANGE', key('ready'), 0, 0, 'WITHSCORES')
+local pause = first[2] and math.max(0, tonumber(first[2]) - NOW) or -1
+local answer = {pause, count}
+for _, field in ipairs(taken) do answer[#answer + 1] = field end
+for _, field in ipairs(payloads) do answer[#answer + 1] = field end
+return answer

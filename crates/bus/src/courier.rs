@@ -1,0 +1,412 @@
+//! One event to many addressees, each at its own pace: who is slow, away or gone delays nobody else.
+//!
+//! Unlike a list, which workers empty in turn, a courier keeps what is due for each addressee apart, with the addressee's
+//! pace (how many at once, how many a second) and health (failures in a row, which break its circuit). What is taken is
+//! held by a lease with a fencing token; each change is one script.
+
+use crate::{Bus, Error, script};
+use bytes::Bytes;
+use contract::{Message, route::List};
+use fred::{
+    interfaces::{HashesInterface as _, ListInterface as _, SortedSetsInterface as _},
+    types::Value,
+};
+use std::{collections::HashMap, time::Duration};
+
+/// Carries what happened to whoever wants to know; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Courier {
+    bus: Bus,
+    prefix: String,
+}
+
+/// One delivery, taken: it is ours until its lease ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The event and the addressee: `<event>/<addressee>`.
+    pub id: String,
+    /// Which time it was taken; whoever took it before has lost it.
+    pub token: u64,
+    /// How many attempts have failed.
+    pub failures: u32,
+    /// When it was sent, in milliseconds since the Unix epoch, by Redis's clock.
+    pub sent_ms: i64,
+    /// To whom.
+    pub to: String,
+    /// What.
+    pub payload: Bytes,
+}
+
+/// What was taken, and when there may be more.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// The deliveries.
+    pub taken: Vec<Taken>,
+    /// How long until there may be more; `None` while nothing waits.
+    pub wait: Option<Duration>,
+}
+
+/// What becomes of a delivery after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It has arrived.
+    Done,
+    /// It never will.
+    Dead,
+    /// It failed, and is tried again after this time.
+    Again(Duration),
+    /// It was not tried, and is after this time.
+    Later(Duration),
+}
+
+/// What an attempt says of its addressee.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It answers.
+    Well,
+    /// It does not, or not as it should.
+    Ill,
+    /// Nothing.
+    Unknown,
+    /// It answers, and refuses what it gets: no reason to leave it alone, but to give it up some day.
+    Refusing,
+    /// It wants nothing more, ever.
+    Gone,
+}
+
+/// How an attempt went.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The delivery.
+    pub id: String,
+    /// With the token that it was taken with.
+    pub token: u64,
+    /// What becomes of it.
+    pub fate: Fate,
+    /// What is kept of the attempt, for people; nothing is, if it is empty.
+    pub tried: String,
+    /// What it says of the addressee.
+    pub health: Health,
+    /// Why it failed.
+    pub why: String,
+}
+
+/// What came of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// What it said.
+    Settled,
+    /// Somebody else has it by now; nothing was changed.
+    Stale,
+    /// That, and the addressee's circuit is broken now.
+    Opened,
+    /// That, and the addressee is given up now.
+    TurnedOff,
+}
+
+/// How fast an addressee takes deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// So many at a time; with 0 they wait.
+    pub at_once: u32,
+    /// So many per second on average; 0: as they come.
+    pub per_second: u32,
+}
+
+/// How long deliveries are held, and when an addressee is left alone. One for all couriers of a list.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// A delivery that was not settled for so long is another's.
+    pub lease: Duration,
+    /// So many failures in a row break a circuit.
+    pub failures: u32,
+    /// It stays broken for so long at first, twice as long each time …
+    pub first: Duration,
+    /// … and this at most.
+    pub longest: Duration,
+    /// An addressee that has failed for so long is given up.
+    pub give_up: Duration,
+}
+
+/// A delivery as people see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The delivery.
+    pub id: String,
+    /// `to`, `event`, `state` (`waiting`, `sending`, `done`, `dead`), `failures`, `sent`, `due`, `ended`, `why`.
+    pub fields: HashMap<String, String>,
+    /// What was kept of each attempt, the newest 20, the oldest first.
+    pub tries: Vec<String>,
+}
+
+/// Deliveries that wait for one addressee; further ones are dead at once.
+pub const MOST_WAITING: usize = 100_000;
+/// So many of one addressee are taken at once, unless it has a pace.
+const SHARE: usize = 8;
+/// Addressees per script.
+const AT_ONCE: usize = 500;
+/// A delivery that so many died over is dead.
+const MOST_DEATHS: u32 = 10;
+
+impl Bus {
+    /// The courier for what comes by this list.
+    pub fn courier<T: Message>(&self, list: &List<T>) -> Courier {
+        Courier {
+            bus: self.clone(),
+            prefix: list.side_key("deliveries:"),
+        }
+    }
+}
+
+// === impl Courier ===
+
+impl Courier {
+    /// Makes a delivery of an event for each addressee. Sending it again is harmless. Those are told whose deliveries are
+    /// full: theirs is dead, and can be seen.
+    ///
+    /// # Errors
+    /// When Redis is unreachable, or full; then some may have been made.
+    pub async fn send(&self, event: &str, payload: &Bytes, to: &[String]) -> Result<Vec<String>, Error> {
+        let mut full = Vec::new();
+        for to in to.chunks(AT_ONCE) {
+            let mut args = vec![event.into(), payload.clone().into(), MOST_WAITING.to_string().into()];
+            args.extend(to.iter().map(|to| Value::from(to.as_str())));
+            let scripts = self.bus.scripts();
+            let answer = self.run(&scripts.courier_send, "send", args).await?;
+            full.extend(answer.texts().into_iter().skip(1));
+        }
+        Ok(full)
+    }
+
+    /// Takes at most so many deliveries that are due.
+    ///
+    /// # Errors
+    /// When Redis is unreachable; what it may have given us comes back when its lease ends.
+    pub async fn take(&self, most: usize, patience: Patience) -> Result<Round, Error> {
+        let args = vec![
+            most.to_string().into(),
+            patience.lease.as_millis().to_string().into(),
+            SHARE.to_string().into(),
+            patience.failures.to_string().into(),
+        ];
+        let answer = self.run(&self.bus.scripts().courier_take, "take", args).await?;
+        let wait = answer.signed(0).and_then(|ms| u64::try_from(ms).ok());
+        let count = usize::try_from(answer.number(1)).unwrap_or_default();
+        let values = answer.into_values();
+        let (head, tail) = values.split_at_checked(2 + 6 * count).unwrap_or((&values, &[]));
+        let payloads: HashMap<String, Bytes> = tail.as_chunks::<2>().0.iter().filter_map(named).collect();
+        let fields = head.get(2..).unwrap_or_default().as_chunks::<6>().0;
+        Ok(Round {
+            taken: fields.iter().filter_map(|fields| taken(fields, &payloads)).collect(),
+            wait: wait.map(Duration::from_millis),
+        })
+    }
+
+    /// Says how attempts went; an answer for each, in the same order.
+    ///
+    /// # Errors
+    /// When Redis is unreachable; saying it again is harmless.
+    pub async fn settle(&self, reports: &[Report], patience: Patience) -> Result<Vec<Told>, Error> {
+        let ms = |duration: Duration| Value::from(duration.as_millis().to_string());
+        let mut args = vec![
+            patience.failures.to_string().into(),
+            ms(patience.first),
+            ms(patience.longest),
+            ms(patience.give_up),
+        ];
+        for report in reports {
+            let (fate, pause) = report.fate.words();
+            args.extend([
+                report.id.as_str().into(),
+                report.token.to_string().into(),
+                fate.into(),
+                ms(pause),
+                report.tried.as_str().into(),
+                report.health.word().into(),
+                report.why.as_str().into(),
+            ]);
+        }
+        let answer = self.run(&self.bus.scripts().courier_settle, "settle", args).await?;
+        let told = |word: &String| match word.as_str() {
+            "stale" => Told::Stale,
+            "opened" => Told::Opened,
+            "off" => Told::TurnedOff,
+            _ => Told::Settled,
+        };
+        Ok(answer.texts().iter().map(told).collect())
+    }
+
+    /// Frees what is held by who has died; how many there were.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn reap(&self) -> Result<u64, Error> {
+        let args = vec![MOST_DEATHS.to_string().into()];
+        let answer = self.run(&self.bus.scripts().courier_reap, "reap", args).await?;
+        Ok(answer.number(0))
+    }
+
+    /// Sets how fast an addressee takes deliveries.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn pace(&self, to: &str, pace: Pace) -> Result<(), Error> {
+        let key = self.key("to:", to);
+        let fields = [
+            ("cap", pace.at_once),
+            ("rate", pace.per_second),
+            ("burst", pace.per_second),
+        ];
+        let fields = fields.map(|(name, number)| (name, number.to_string()));
+        let set: Result<Value, _> = self.bus.client().hset(&key, fields.to_vec()).await;
+        set.map_err(|source| Error::redis(source, "pace", &key))?;
+        self.turn(to, "look", "").await // What waits may go out by now.
+    }
+
+    /// Gives an addressee up: nothing is sent to it, and what waits for it waits.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn turn_off(&self, to: &str, why: &str) -> Result<(), Error> {
+        self.turn(to, "off", why).await
+    }
+
+    /// Tries an addressee again, whatever it did before.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn turn_on(&self, to: &str) -> Result<(), Error> {
+        self.turn(to, "on", "").await
+    }
+
+    async fn turn(&self, to: &str, which: &str, why: &str) -> Result<(), Error> {
+        let args = vec![to.into(), which.into(), why.into()];
+        self.run(&self.bus.scripts().courier_turn, "turn", args).await.map(drop)
+    }
+
+    /// Delivers something again that has ended; why not, if it cannot be: `absent`, `waiting` or `forgotten`.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn again(&self, id: &str) -> Result<Result<(), String>, Error> {
+        let answer = self
+            .run(&self.bus.scripts().courier_again, "again", vec![id.into()])
+            .await?;
+        Ok(match answer.text(0).as_str() {
+            "ok" => Ok(()),
+            other => Err(other.to_owned()),
+        })
+    }
+
+    /// The pace and health of an addressee: `cap`, `rate`, `failures`, `open` (until when its circuit is broken), `off`
+    /// (why it was given up), `off_at`; empty while nothing is known.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn addressee(&self, to: &str) -> Result<HashMap<String, String>, Error> {
+        let key = self.key("to:", to);
+        let fields = self.bus.client().hgetall(&key).await;
+        fields.map_err(|source| Error::redis(source, "look", &key))
+    }
+
+    /// The newest deliveries to an addressee, or the newest dead ones; the newest first.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn newest(&self, to: Option<&str>, most: i64) -> Result<Vec<Record>, Error> {
+        let key = to.map_or_else(|| self.key("dead", ""), |to| self.key("of:", to));
+        let found = self
+            .bus
+            .client()
+            .zrevrange(&key, 0, most.saturating_sub(1), false)
+            .await;
+        let ids: Vec<String> = found.map_err(|source| Error::redis(source, "list", &key))?;
+        let mut records = Vec::new();
+        for id in ids {
+            records.extend(self.record(&id).await?); // What is not kept any more is not listed.
+        }
+        Ok(records)
+    }
+
+    /// One delivery.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn record(&self, id: &str) -> Result<Option<Record>, Error> {
+        let (record, tries) = (self.key("d:", id), self.key("tries:", id));
+        let failed = |source| Error::redis(source, "look", &record);
+        let fields: HashMap<String, String> = self.bus.client().hgetall(&record).await.map_err(failed)?;
+        let tries = self.bus.client().lrange(&tries, 0, -1).await.map_err(failed)?;
+        let id = id.to_owned();
+        Ok((!fields.is_empty()).then_some(Record { id, fields, tries }))
+    }
+
+    /// How many deliveries wait for an addressee, and how many dead ones there are in all.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn count(&self, to: Option<&str>) -> Result<u64, Error> {
+        let key = to.map_or_else(|| self.key("dead", ""), |to| self.key("due:", to));
+        let count = self.bus.client().zcard(&key).await;
+        count.map_err(|source| Error::redis(source, "count", &key))
+    }
+
+    fn key(&self, kind: &str, name: &str) -> String {
+        format!("{}{kind}{name}", self.prefix)
+    }
+
+    async fn run(
+        &self,
+        script: &fred::types::scripts::Script,
+        operation: &'static str,
+        args: Vec<Value>,
+    ) -> Result<script::Answer, Error> {
+        let args = [Value::from(self.prefix.as_str())].into_iter().chain(args).collect();
+        script::run(self.bus.client(), script, operation, vec![self.key("ready", "")], args).await
+    }
+}
+
+// === impl Fate ===
+
+impl Fate {
+    const fn words(self) -> (&'static str, Duration) {
+        match self {
+            Self::Done => ("done", Duration::ZERO),
+            Self::Dead => ("dead", Duration::ZERO),
+            Self::Again(pause) => ("again", pause),
+            Self::Later(pause) => ("later", pause),
+        }
+    }
+}
+
+// === impl Health ===
+
+impl Health {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Well => "well",
+            Self::Ill => "ill",
+            Self::Unknown => "unknown",
+            Self::Refusing => "refusing",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+fn named([name, payload]: &[Value; 2]) -> Option<(String, Bytes)> {
+    Some((name.as_string()?, Bytes::copy_from_slice(payload.as_bytes()?)))
+}
+
+fn taken([id, token, failures, sent, to, event]: &[Value; 6], payloads: &HashMap<String, Bytes>) -> Option<Taken> {
+    Some(Taken {
+        id: id.as_string()?,
+        token: token.as_u64()?,
+        failures: failures.as_u64().and_then(|n| u32::try_from(n).ok())?,
+        sent_ms: sent.as_i64()?,
+        to: to.as_string()?,
+        payload: payloads.get(&event.as_string()?)?.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

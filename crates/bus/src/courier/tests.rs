@@ -1,0 +1,261 @@
+use super::*;
+use crate::Settings;
+use contract::route;
+use testkit::Redis;
+
+const PATIENCE: Patience = Patience {
+    lease: Duration::from_secs(60),
+    failures: 3,
+    first: Duration::from_millis(300),
+    longest: Duration::from_secs(2),
+    give_up: Duration::from_hours(1),
+};
+
+async fn courier() -> (Redis, Courier) {
+    let redis = Redis::start();
+    testkit::crypto();
+    let bus = Bus::start(Settings::new(redis.url())).unwrap();
+    bus.ready().await.unwrap();
+    let courier = bus.courier(&route::notifications());
+    (redis, courier)
+}
+
+async fn send(courier: &Courier, event: &str, to: &[&str]) {
+    let to: Vec<_> = to.iter().map(ToString::to_string).collect();
+    let payload = Bytes::from(format!("payload of {event}"));
+    assert!(courier.send(event, &payload, &to).await.unwrap().is_empty());
+}
+
+async fn take(courier: &Courier) -> Vec<Taken> {
+    courier.take(100, PATIENCE).await.unwrap().taken
+}
+
+fn ids(taken: &[Taken]) -> Vec<&str> {
+    taken.iter().map(|taken| taken.id.as_str()).collect()
+}
+
+fn report(taken: &Taken, fate: Fate, health: Health) -> Report {
+    Report {
+        id: taken.id.clone(),
+        token: taken.token,
+        fate,
+        tried: "tried".to_owned(),
+        health,
+        why: "because".to_owned(),
+    }
+}
+
+async fn settle(courier: &Courier, taken: &Taken, fate: Fate, health: Health) -> Told {
+    let told = courier.settle(&[report(taken, fate, health)], PATIENCE).await.unwrap();
+    told[0]
+}
+
+async fn fails(courier: &Courier, taken: &Taken) -> Told {
+    settle(courier, taken, Fate::Again(Duration::ZERO), Health::Ill).await
+}
+
+#[tokio::test]
+async fn what_is_sent_twice_is_delivered_once_and_to_each() {
+    let (_redis, courier) = courier().await;
+    for _ in 0..2 {
+        send(&courier, "e1", &["a", "b"]).await;
+    }
+    let taken = take(&courier).await;
+    assert_eq!(ids(&taken), ["e1/a", "e1/b"]);
+    assert!(
+        taken
+            .iter()
+            .all(|taken| taken.payload == "payload of e1" && taken.failures == 0)
+    );
+    assert!(take(&courier).await.is_empty(), "it is held");
+    for taken in &taken {
+        assert_eq!(settle(&courier, taken, Fate::Done, Health::Well).await, Told::Settled);
+        assert_eq!(settle(&courier, taken, Fate::Done, Health::Well).await, Told::Stale);
+    }
+    send(&courier, "e1", &["a", "b"]).await;
+    let round = courier.take(100, PATIENCE).await.unwrap();
+    assert!(round.taken.is_empty() && round.wait.is_none(), "{round:?}");
+    let record = courier.record("e1/a").await.unwrap().unwrap();
+    assert_eq!((record.fields["state"].as_str(), record.tries.len()), ("done", 1));
+}
+
+#[tokio::test]
+async fn what_failed_comes_again_in_its_time_and_ends_as_dead() {
+    let (_redis, courier) = courier().await;
+    send(&courier, "e1", &["a"]).await;
+    let first = take(&courier).await.remove(0);
+    let pause = Duration::from_millis(200);
+    settle(&courier, &first, Fate::Again(pause), Health::Unknown).await;
+    let round = courier.take(100, PATIENCE).await.unwrap();
+    assert!(round.taken.is_empty() && round.wait.unwrap() <= pause, "{round:?}");
+    tokio::time::sleep(pause).await;
+    let second = take(&courier).await.remove(0);
+    assert_eq!((second.failures, second.sent_ms), (1, first.sent_ms));
+    settle(&courier, &second, Fate::Later(Duration::ZERO), Health::Unknown).await;
+    let third = take(&courier).await.remove(0);
+    assert_eq!(third.failures, 1, "what was put off has not failed");
+    settle(&courier, &third, Fate::Dead, Health::Unknown).await;
+    assert!(take(&courier).await.is_empty());
+    let dead = courier.newest(None, 10).await.unwrap();
+    assert_eq!(
+        (dead[0].id.as_str(), dead[0].fields["why"].as_str()),
+        ("e1/a", "because")
+    );
+    assert_eq!(
+        (
+            courier.count(None).await.unwrap(),
+            courier.count(Some("a")).await.unwrap()
+        ),
+        (1, 0)
+    );
+
+    assert_eq!(courier.again("e1/a").await.unwrap(), Ok(()));
+    assert_eq!(courier.again("e1/a").await.unwrap(), Err("waiting".to_owned()));
+    assert_eq!(courier.again("e2/a").await.unwrap(), Err("absent".to_owned()));
+    assert_eq!(take(&courier).await[0].failures, 0);
+    assert_eq!(courier.count(None).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn who_fails_is_left_alone_and_shows_with_one_whether_it_is_back() {
+    let (_redis, courier) = courier().await;
+    for n in 0..6 {
+        send(&courier, &format!("e{n}"), &["dead", "well"]).await;
+    }
+    let taken = take(&courier).await;
+    let (dead, well): (Vec<_>, Vec<_>) = taken.iter().partition(|taken| taken.to == "dead");
+    assert_eq!((dead.len(), well.len()), (6, 6));
+    let mut told = Vec::new();
+    for taken in &dead {
+        told.push(fails(&courier, taken).await);
+    }
+    assert_eq!(told.iter().position(|told| *told == Told::Opened), Some(2), "{told:?}");
+    assert_eq!(told.iter().filter(|told| **told == Told::Opened).count(), 1);
+    for taken in &well {
+        settle(&courier, taken, Fate::Done, Health::Well).await;
+    }
+    send(&courier, "more", &["dead", "well"]).await;
+    assert_eq!(ids(&take(&courier).await), ["more/well"], "the circuit is broken");
+    tokio::time::sleep(PATIENCE.first).await;
+    let probe = take(&courier).await;
+    assert_eq!(probe.len(), 1, "one shows whether it is back");
+    assert!(take(&courier).await.is_empty());
+    assert_eq!(fails(&courier, &probe[0]).await, Told::Opened);
+    tokio::time::sleep(PATIENCE.first).await;
+    assert!(take(&courier).await.is_empty(), "twice as long");
+    tokio::time::sleep(PATIENCE.first).await;
+    let probe = take(&courier).await;
+    settle(&courier, &probe[0], Fate::Done, Health::Well).await;
+    assert_eq!(take(&courier).await.len(), 6, "it is back");
+}
+
+#[tokio::test]
+async fn everybody_has_a_pace_and_nobody_waits_for_another() {
+    let (_redis, courier) = courier().await;
+    let pace = |at_once, per_second| Pace { at_once, per_second };
+    courier.pace("one", pace(1, 0)).await.unwrap();
+    courier.pace("slow", pace(100, 5)).await.unwrap();
+    for n in 0..20 {
+        send(&courier, &format!("e{n:02}"), &["one", "slow", "usual"]).await;
+    }
+    let taken = take(&courier).await;
+    let of = |to: &str| taken.iter().filter(|taken| taken.to == to).count();
+    assert_eq!((of("one"), of("slow"), of("usual")), (1, 5, SHARE));
+    assert!(take(&courier).await.is_empty());
+    tokio::time::sleep(Duration::from_millis(450)).await;
+    let more = take(&courier).await;
+    assert!(
+        (2..=3).contains(&more.len()) && more.iter().all(|taken| taken.to == "slow"),
+        "{more:?}"
+    );
+    for taken in taken.iter().filter(|taken| taken.to == "one") {
+        settle(&courier, taken, Fate::Done, Health::Well).await;
+    }
+    let next = take(&courier).await;
+    assert!(next.iter().any(|taken| taken.id == "e01/one"), "{next:?}");
+}
+
+#[tokio::test]
+async fn what_a_dead_notifier_held_is_delivered_by_another_without_a_failure() {
+    let (_redis, courier) = courier().await;
+    send(&courier, "e1", &["a"]).await;
+    let short = Patience {
+        lease: Duration::from_millis(50),
+        ..PATIENCE
+    };
+    for death in 1..MOST_DEATHS {
+        let taken = courier.take(1, short).await.unwrap().taken.remove(0);
+        assert_eq!(taken.failures, 0);
+        assert_eq!(courier.reap().await.unwrap(), 0, "{death}: it has its lease");
+        tokio::time::sleep(short.lease * 2).await;
+        assert_eq!(courier.reap().await.unwrap(), 1, "{death}");
+        assert_eq!(settle(&courier, &taken, Fate::Done, Health::Well).await, Told::Stale);
+    }
+    let taken = courier.take(1, short).await.unwrap().taken;
+    assert_eq!(ids(&taken), ["e1/a"]);
+    tokio::time::sleep(short.lease * 2).await;
+    courier.reap().await.unwrap();
+    assert!(take(&courier).await.is_empty());
+    assert_eq!(courier.newest(None, 1).await.unwrap()[0].fields["state"], "dead");
+}
+
+#[tokio::test]
+async fn who_is_gone_gets_nothing_until_it_is_turned_on_again() {
+    let (_redis, courier) = courier().await;
+    send(&courier, "e1", &["a"]).await;
+    send(&courier, "e2", &["a"]).await;
+    let taken = take(&courier).await;
+    assert_eq!(
+        settle(&courier, &taken[0], Fate::Dead, Health::Gone).await,
+        Told::TurnedOff
+    );
+    settle(&courier, &taken[1], Fate::Again(Duration::ZERO), Health::Ill).await;
+    send(&courier, "e3", &["a"]).await;
+    assert!(take(&courier).await.is_empty());
+    assert_eq!(courier.addressee("a").await.unwrap()["off"], "because");
+    courier.turn_on("a").await.unwrap();
+    assert_eq!(
+        ids(&take(&courier).await),
+        ["e2/a"],
+        "what waited, and not what came meanwhile"
+    );
+    courier.turn_off("a", "by hand").await.unwrap();
+    send(&courier, "e4", &["a"]).await;
+    assert_eq!(courier.count(Some("a")).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn who_fails_for_too_long_is_given_up() {
+    let (_redis, courier) = courier().await;
+    send(&courier, "e1", &["a"]).await;
+    let hasty = Patience {
+        failures: 100,
+        give_up: Duration::from_millis(100),
+        ..PATIENCE
+    };
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let taken = take(&courier).await.remove(0);
+        let report = report(&taken, Fate::Again(Duration::ZERO), Health::Ill);
+        told.push(courier.settle(&[report], hasty).await.unwrap()[0]);
+        tokio::time::sleep(Duration::from_millis(70)).await;
+    }
+    assert_eq!(told, [Told::Settled, Told::Settled, Told::TurnedOff]);
+    assert!(take(&courier).await.is_empty());
+}
+
+#[tokio::test]
+async fn deliveries_that_are_too_many_are_dead_and_told() {
+    let (redis, courier) = courier().await;
+    let script = format!(
+        "for i = 1, {MOST_WAITING} do redis.call('ZADD', '{{forge:notifications}}:deliveries:due:a', i, i) end return 1"
+    );
+    redis.cli(&["EVAL", &script, "0"]);
+    let to = ["a".to_owned(), "b".to_owned()];
+    assert_eq!(courier.send("e1", &Bytes::from("x"), &to).await.unwrap(), ["a"]);
+    let dead = courier.newest(None, 10).await.unwrap();
+    assert!(
+        dead.len() == 1 && dead[0].fields["why"].contains("too many"),
+        "{dead:?}"
+    );
+}

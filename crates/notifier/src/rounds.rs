@@ -1,0 +1,122 @@
+//! Rounds of deliveries: take what is due, try it, say how it went.
+//!
+//! One task takes and settles, many at a time; each attempt is a task of its own. So the cost of Redis is shared by all that
+//! is under way, and a receiver that hangs holds nothing but its own attempt.
+
+use crate::deliver::Deliver;
+use bus::{Courier, Patience, Report, Told};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::Notify, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// Takes deliveries to whoever tries them.
+#[derive(Clone)]
+pub(crate) struct Rounds {
+    pub(crate) courier: Courier,
+    pub(crate) patience: Patience,
+    /// How many attempts are under way at most.
+    pub(crate) most: usize,
+    pub(crate) deliver: Deliver,
+    /// Told when there is something to deliver.
+    pub(crate) kick: Arc<Notify>,
+}
+
+/// So many are taken at once.
+const BATCH: usize = 128;
+/// How long nothing is looked for that nobody has told us of: other notifiers send, too.
+const IDLE: Duration = Duration::from_millis(500);
+/// Pause while Redis is away.
+const PAUSE: Duration = Duration::from_millis(500);
+
+// === impl Rounds ===
+
+impl Rounds {
+    /// Delivers until the service stops; attempts that have begun are finished.
+    pub(crate) async fn run(self, stopping: CancellationToken) {
+        let (mut under_way, mut reports) = (JoinSet::new(), Vec::new());
+        loop {
+            while let Some(ended) = under_way.try_join_next() {
+                reports.extend(ended.ok()); // One that broke comes back when its lease ends.
+            }
+            let settled = self.settle(&mut reports).await;
+            let stops = stopping.is_cancelled();
+            if stops && under_way.is_empty() && reports.is_empty() {
+                return;
+            }
+            let room = self.most.saturating_sub(under_way.len() + reports.len()).min(BATCH);
+            let wait = if !settled {
+                PAUSE
+            } else if stops || room == 0 {
+                IDLE
+            } else {
+                self.take(room, &mut under_way).await
+            };
+            tokio::select! {
+                biased;
+                Some(ended) = under_way.join_next() => reports.extend(ended.ok()),
+                () = self.kick.notified(), if room > 0 && !stops => {}
+                () = tokio::time::sleep(wait) => {}
+                () = stopping.cancelled(), if !stops => {}
+            }
+        }
+    }
+
+    /// Begins attempts at what is due; how long to wait for more.
+    async fn take(&self, room: usize, under_way: &mut JoinSet<Report>) -> Duration {
+        let round = match self.courier.take(room, self.patience).await {
+            Ok(round) => round,
+            Err(error) => {
+                tracing::warn!(error = %chassis::chain(&error), "cannot take deliveries");
+                return PAUSE;
+            }
+        };
+        for taken in round.taken {
+            let deliver = self.deliver.clone();
+            under_way.spawn(async move { deliver.attempt(taken).await });
+        }
+        round.wait.unwrap_or(IDLE).min(IDLE)
+    }
+
+    /// Says how attempts went; whether it could be said.
+    async fn settle(&self, reports: &mut Vec<Report>) -> bool {
+        if reports.is_empty() {
+            return true;
+        }
+        match self.courier.settle(reports, self.patience).await {
+            Ok(told) => {
+                for (report, told) in reports.drain(..).zip(told) {
+                    self.follow_up(&report, told).await;
+                }
+                true
+            }
+            Err(error) if error.is_transient() => {
+                tracing::warn!(error = %chassis::chain(&error), "cannot say how deliveries went, yet");
+                false
+            }
+            Err(error) => {
+                tracing::error!(error = %chassis::chain(&error), "cannot say how deliveries went; they come again");
+                reports.clear();
+                true
+            }
+        }
+    }
+
+    async fn follow_up(&self, report: &Report, told: Told) {
+        let (_, to) = report.id.split_once('/').unwrap_or_default();
+        match told {
+            Told::Settled => {}
+            Told::Stale => tracing::warn!(delivery = report.id, "somebody else has this delivery by now"),
+            Told::Opened => {
+                tracing::warn!(
+                    endpoint = to,
+                    reason = report.why,
+                    "an endpoint is left alone for a while"
+                );
+            }
+            Told::TurnedOff => {
+                tracing::error!(endpoint = to, reason = report.why, "an endpoint was turned off");
+                self.deliver.announce_off(to, &report.why).await;
+            }
+        }
+    }
+}
