@@ -3,13 +3,14 @@
 use crate::{Failure, Life, http};
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Request, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use serde_json::json;
 use std::net::SocketAddr;
+use tower::ServiceExt as _;
 
 /// Serves the admin endpoints until the service has drained.
 pub(crate) async fn start(address: SocketAddr, life: &Life) -> Result<(), Failure> {
@@ -26,7 +27,16 @@ pub(crate) fn router(life: Life) -> Router {
         .route("/ready", get(ready))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
+        .fallback(own)
         .with_state(life)
+}
+
+/// What the service itself has here.
+async fn own(State(life): State<Life>, request: Request) -> Response {
+    match life.admin_routes() {
+        Some(routes) => routes.oneshot(request).await.into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
 }
 
 async fn ready(State(life): State<Life>) -> Response {

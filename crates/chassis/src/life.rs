@@ -1,10 +1,11 @@
 //! The life of a service: named tasks, readiness, and a stop that loses nothing.
 
 use crate::{Setting, Values};
+use axum::Router;
 use prometheus_client::registry::Registry;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 use tokio::sync::watch;
@@ -37,6 +38,8 @@ struct Inner {
     configuration: Configuration,
     health: Mutex<Health>,
     registry: Mutex<Registry>,
+    /// What the service has on the admin port.
+    routes: OnceLock<Router>,
 }
 
 /// Where the configuration comes from.
@@ -77,6 +80,7 @@ impl Life {
                 configuration,
                 health: Mutex::default(),
                 registry: Mutex::default(),
+                routes: OnceLock::new(),
             }),
         }
     }
@@ -159,6 +163,17 @@ impl Life {
         };
         latch.wrong("not yet");
         latch
+    }
+
+    /// Serves these on the admin port, beside what every service has there. The first time counts.
+    pub fn serve_admin(&self, routes: Router) {
+        if self.inner.routes.set(routes).is_err() {
+            tracing::error!("the admin port has its routes already");
+        }
+    }
+
+    pub(crate) fn admin_routes(&self) -> Option<Router> {
+        self.inner.routes.get().cloned()
     }
 
     /// Registers metrics.

@@ -14,6 +14,8 @@ pub struct Config {
     pub(crate) max_in_flight: usize,
     pub(crate) pace: Pace,
     pub(crate) patience: Patience,
+    /// For the API; without one there is none.
+    pub(crate) token: Option<Secret>,
     pub(crate) bus: Settings,
     pub(crate) notifications: List<Notification>,
 }
@@ -59,6 +61,12 @@ const CIRCUIT_SECONDS: Setting = Setting::new(
 )
 .env(&["WEBHOOK_CIRCUIT_SECONDS"])
 .default("30");
+const TOKEN: Setting = Setting::new(
+    "api.token",
+    "Token for the API on the admin port; without one there is no API",
+)
+.env(&["NOTIFIER_API_TOKEN"])
+.secret();
 const LIST: Setting = Setting::new("redis.notifications_name", "Name of the list of notifications")
     .env(&["REDIS_NOTIFICATIONS_NAME"])
     .default("forge:notifications");
@@ -74,6 +82,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     PER_SECOND,
     CIRCUIT_FAILURES,
     CIRCUIT_SECONDS,
+    TOKEN,
     LIST,
 ];
 
@@ -94,6 +103,7 @@ impl Config {
         let max_in_flight = within(values, &MAX_IN_FLIGHT, 1, 4_096);
         let at_once = within(values, &AT_ONCE, 1, 256);
         let per_second = values.get(&PER_SECOND);
+        let token = values.optional(&TOKEN);
         let failures = within(values, &CIRCUIT_FAILURES, 1, 1_000);
         let first = within(values, &CIRCUIT_SECONDS, 1, 3_600);
         let name: String = values.get(&LIST)?;
@@ -129,6 +139,7 @@ impl Config {
                 longest: LONGEST_CIRCUIT,
                 give_up: GIVE_UP,
             },
+            token,
             bus,
             notifications: notifications?,
         })

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod api;
 mod client;
 mod config;
 mod deliver;
@@ -9,6 +10,7 @@ mod metrics;
 mod outcome;
 mod rounds;
 
+use api::Api;
 use bus::{Bus, Courier, Pace};
 use chassis::{Failure, Findings, Life, Policy, Service};
 use deliver::Deliver;
@@ -104,6 +106,14 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         life.keep("expander", move || expand.clone().run(worker.slot(n), stopping.clone()));
     }
 
+    if let Some(token) = &config.token {
+        let api = Api {
+            courier: courier.clone(),
+            endpoints: Arc::clone(&endpoints),
+            kick: Arc::clone(&kick),
+        };
+        life.serve_admin(api::routes(api, token));
+    }
     let deliver = Deliver {
         client: client::client().map_err(|error| Failure::Dependency(chassis::chain(&error)))?,
         endpoints,

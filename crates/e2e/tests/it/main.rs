@@ -16,6 +16,8 @@ mod databases;
 #[cfg(test)]
 mod deaths;
 #[cfg(test)]
+mod delivering;
+#[cfg(test)]
 mod deploying;
 #[cfg(test)]
 mod disks;

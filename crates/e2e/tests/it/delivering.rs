@@ -1,0 +1,241 @@
+//! Notifier alone, with a Redis and receivers of several kinds: what is delivered, what is not, and what can be done
+//! about it.
+
+use e2e::PATIENCE;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::{collections::HashSet, process::Command};
+use tempfile::TempDir;
+use testkit::{Process, Received, Redis, Sink, binary, free_port, within};
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const TOKEN: &str = "a token of the tests";
+
+/// A notifier and its Redis.
+struct Notifier {
+    redis: Redis,
+    process: Process,
+    port: u16,
+    http: reqwest::Client,
+    folder: TempDir,
+    env: Vec<(String, String)>,
+}
+
+impl Notifier {
+    async fn start(urls: &[&str], more: &[(&str, &str)]) -> Self {
+        testkit::crypto();
+        let (redis, folder, port) = (Redis::start(), tempfile::tempdir().unwrap(), free_port());
+        let usual = [
+            ("REDIS_URL", redis.url()),
+            ("ADMIN_LISTEN", format!("127.0.0.1:{port}")),
+            ("WEBHOOK_URL", urls.join(",")),
+            ("WEBHOOK_HMAC_SECRET", SECRET.to_owned()),
+            ("WEBHOOK_SCHEDULE", "short".to_owned()),
+            ("WEBHOOK_CIRCUIT_SECONDS", "1".to_owned()),
+            ("NOTIFIER_API_TOKEN", TOKEN.to_owned()),
+        ];
+        let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let env: Vec<_> = usual.into_iter().chain(more).map(|(n, v)| (n.to_owned(), v)).collect();
+        let mut notifier = Self {
+            process: launch(&folder, &env),
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            redis,
+            folder,
+            port,
+            env,
+        };
+        notifier.is_ready().await;
+        notifier
+    }
+
+    async fn is_ready(&mut self) {
+        within(PATIENCE, "ready", async || {
+            let answer = self.ask(Method::GET, "/ready").send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+    }
+
+    async fn kill_and_start_again(&mut self) {
+        self.process.kill();
+        self.process = launch(&self.folder, &self.env);
+        self.is_ready().await;
+    }
+
+    /// Puts a notification on its list as any program may; its id.
+    fn tell(&self, kind: &str) -> String {
+        let id = Uuid::new_v4().to_string();
+        let notification = json!({
+            "eventId": id, "eventType": kind, "timestamp": "2026-11-22T10:00:00Z", "schemaVersion": "1", "version": 1,
+            "sequenceHint": 1, "data": {"status": "success"},
+            "resource": {"kind": "Build", "apiVersion": "forge/v1", "name": "n", "namespace": "o/r", "uid": "b-1"},
+        });
+        self.redis.cli(&["LPUSH", "forge:notifications", &notification.to_string()]);
+        id
+    }
+
+    fn ask(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("http://127.0.0.1:{}{path}", self.port)).bearer_auth(TOKEN)
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let answer = self.ask(Method::GET, path).send().await.unwrap();
+        serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
+    }
+
+    async fn post(&self, path: &str) -> u16 {
+        self.ask(Method::POST, path).send().await.unwrap().status().as_u16()
+    }
+
+    async fn endpoints(&self) -> Vec<Value> {
+        self.get("/v1/endpoints").await["endpoints"].as_array().unwrap().clone()
+    }
+
+    /// Waits until an endpoint is in this state.
+    async fn endpoint_that_is(&self, n: usize, state: &str) -> Value {
+        within(PATIENCE, &format!("an endpoint that is {state}"), async || {
+            let endpoint = self.endpoints().await[n].clone();
+            (endpoint["state"] == state).then_some(endpoint)
+        })
+        .await
+    }
+}
+
+fn launch(folder: &TempDir, env: &[(String, String)]) -> Process {
+    let mut command = Command::new(binary("notifier"));
+    command.env_clear().current_dir(folder.path()).envs(env.iter().cloned());
+    Process::start(&mut command, &folder.path().join("log"))
+}
+
+/// Waits until a receiver has accepted this event; all that it was sent of it.
+async fn accepted(sink: &Sink, id: &str) -> Vec<Received> {
+    within(PATIENCE, "it arrives", async || {
+        let all = sink.received().into_iter();
+        let of_it: Vec<_> = all.filter(|received| received.header("webhook-id") == id).collect();
+        of_it.iter().any(|received| received.status == 200).then_some(of_it)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn who_answers_410_is_disabled_the_others_are_told_and_it_can_be_enabled_again() {
+    let (gone, other) = (Sink::start(SECRET).await, Sink::start(SECRET).await);
+    let notifier = Notifier::start(&[&gone.url(), &other.url()], &[]).await;
+    gone.answer(&[410]);
+    let first = notifier.tell("build.succeeded");
+    accepted(&other, &first).await;
+    let disabled = notifier.endpoint_that_is(0, "disabled").await;
+    assert!(disabled["reason"].as_str().unwrap().contains("410"), "{disabled}");
+    let id = disabled["id"].as_str().unwrap();
+    let told = within(PATIENCE, "the others are told", async || {
+        other.received().into_iter().find(|r| r.body["eventType"] == "endpoint.disabled")
+    })
+    .await;
+    assert!(told.verified && told.body["resource"]["uid"] == id, "{told:?}");
+    assert_eq!(notifier.endpoints().await[1]["state"], "ok");
+
+    let second = notifier.tell("build.succeeded");
+    accepted(&other, &second).await;
+    assert_eq!(gone.received().len(), 1, "nothing more is sent to it");
+    assert_eq!(notifier.post(&format!("/v1/endpoints/{id}/test")).await, 409);
+
+    let dead = notifier.get("/v1/dead").await;
+    assert_eq!((&dead["all"], &dead["dead"][0]["event"]), (&json!(1), &json!(first)), "{dead}");
+    assert_eq!(dead["dead"][0]["attempts"][0]["status"], 410, "{dead}");
+    assert_eq!(notifier.post(&format!("/v1/endpoints/{id}/enable")).await, 204);
+    assert_eq!(notifier.post(&format!("/v1/deliveries/{first}/{id}/resend")).await, 202);
+    accepted(&gone, &first).await;
+    within(PATIENCE, "it is done", async || {
+        let shown = notifier.get(&format!("/v1/deliveries/{first}/{id}")).await;
+        (shown["state"] == "done" && shown["attempts"].as_array()?.len() == 2).then_some(())
+    })
+    .await;
+    assert_eq!(notifier.get("/v1/dead").await["all"], 0);
+    assert_eq!(notifier.post(&format!("/v1/endpoints/{id}/test")).await, 202);
+    within(PATIENCE, "a test arrives", async || {
+        gone.received().into_iter().find(|r| r.body["eventType"] == "endpoint.test" && r.verified)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_delays_nobody_else() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hanging = format!("http://{}/", silent.local_addr().unwrap());
+    let well = Sink::start(SECRET).await;
+    // As few attempts at once as make it hard: those that hang must not take them all.
+    let notifier = Notifier::start(&[&hanging, &well.url()], &[("WEBHOOK_MAX_IN_FLIGHT", "12")]).await;
+    let ids: HashSet<_> = (0..100).map(|_| notifier.tell("build.succeeded")).collect();
+    within(PATIENCE, "all arrive at the other", async || {
+        let came: HashSet<_> = well.received().iter().map(|r| r.header("webhook-id").to_owned()).collect();
+        (came == ids).then_some(())
+    })
+    .await;
+    let endpoints = notifier.endpoints().await;
+    assert_eq!(endpoints[0]["failures"], 0, "its first attempts are under way still: {endpoints:?}");
+    assert!(endpoints[0]["waiting"].as_u64().unwrap() >= 92, "{endpoints:?}");
+    assert_eq!(endpoints[1]["waiting"], 0);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_fails_is_left_alone_and_comes_back_without_losing_anything() {
+    let sink = Sink::start(SECRET).await;
+    let mut notifier = Notifier::start(&[&sink.url()], &[]).await;
+    sink.answer(&[500; 1_000]);
+    let ids: Vec<_> = (0..20).map(|_| notifier.tell("build.failed")).collect();
+    notifier.endpoint_that_is(0, "left_alone").await;
+    assert!(sink.received().len() < 20, "it was not asked for each of them");
+    sink.answer_no_more();
+    notifier.kill_and_start_again().await; // What is known of it is in Redis.
+    for id in &ids {
+        let came = accepted(&sink, id).await;
+        assert!(came.iter().all(|received| received.verified));
+    }
+    notifier.endpoint_that_is(0, "ok").await;
+    let shown = notifier.endpoints().await;
+    let id = shown[0]["id"].as_str().unwrap();
+    let listed = notifier.get(&format!("/v1/endpoints/{id}/deliveries?limit=100")).await;
+    let states = listed["deliveries"].as_array().unwrap();
+    assert_eq!(states.len(), 20);
+    within(PATIENCE, "all are done", async || {
+        let listed = notifier.get(&format!("/v1/endpoints/{id}/deliveries?limit=100")).await;
+        let done = listed["deliveries"].as_array()?.iter().all(|delivery| delivery["state"] == "done");
+        done.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_degraded_and_the_rest_goes_on() {
+    let sink = Sink::start(SECRET).await;
+    let notifier = Notifier::start(&["no URL at all", &sink.url()], &[]).await;
+    let id = notifier.tell("build.succeeded");
+    accepted(&sink, &id).await;
+    let health = notifier.get("/health").await;
+    assert_eq!(health["status"], "degraded", "{health}");
+    let endpoints = notifier.endpoints().await;
+    assert_eq!((&endpoints[0]["state"], &endpoints[1]["state"]), (&json!("degraded"), &json!("ok")));
+    assert_eq!(endpoints[0]["waiting"], 1, "what is for it waits");
+}
+
+#[tokio::test]
+async fn the_api_is_for_who_has_its_token_and_shows_no_secrets() {
+    let sink = Sink::start(SECRET).await;
+    let url = format!("{}?token=hidden", sink.url());
+    let notifier = Notifier::start(&[&url], &[]).await;
+    for path in ["/v1/endpoints", "/v1/dead", "/v1/deliveries/a/b"] {
+        let url = format!("http://127.0.0.1:{}{path}", notifier.port);
+        for token in ["", "wrong"] {
+            let answer = notifier.http.get(&url).bearer_auth(token).send().await.unwrap();
+            assert_eq!(answer.status(), 401, "{path}");
+            assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        }
+    }
+    assert_eq!(notifier.post("/v1/endpoints/unknown/enable").await, 404);
+    assert_eq!(notifier.post("/v1/deliveries/unknown/unknown/resend").await, 404);
+    accepted(&sink, &notifier.tell("build.succeeded")).await;
+    let shown = notifier.get("/v1/endpoints").await.to_string() + &notifier.process.log();
+    assert!(!shown.contains("hidden") && !shown.contains(SECRET), "{shown}");
+}

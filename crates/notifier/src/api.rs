@@ -1,0 +1,283 @@
+//! The API, on the admin port: what was delivered and what was not, and what can be done about it.
+
+use crate::endpoint::Endpoint;
+use axum::{
+    Json, Router,
+    extract::{Path, Query, Request, State},
+    http::{StatusCode, header},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use bus::{Courier, Record, clock};
+use chassis::Secret;
+use contract::{Message as _, Notification, Resource};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::{collections::HashMap, sync::Arc};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+/// What the routes need; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) courier: Courier,
+    pub(crate) endpoints: Arc<Vec<Endpoint>>,
+    pub(crate) kick: Arc<Notify>,
+}
+
+/// The digest of the token; the token itself is not kept in memory.
+#[derive(Clone)]
+struct Token(String);
+
+/// What a request failed of.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error("a bearer token is required")]
+    Unauthorized,
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    #[error("{0}")]
+    Conflict(&'static str),
+    #[error("redis cannot be reached, come again")]
+    Bus(#[from] bus::Error),
+    #[error("what is to be sent cannot be written: {0}")]
+    Encode(#[from] serde_json::Error),
+}
+
+/// How many are listed.
+#[derive(Deserialize)]
+struct Limit {
+    limit: Option<i64>,
+}
+
+/// Why something is done.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Why {
+    reason: String,
+}
+
+/// An endpoint as it is shown: never its secret, nor its URL, which may hold one.
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: &'a str,
+    host: &'a str,
+    /// `ok`, `left_alone` (its circuit is broken), `disabled` or `degraded` (it cannot be used as it is configured).
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Failures in a row.
+    failures: u64,
+    /// How many deliveries wait for it.
+    waiting: u64,
+    /// When it is tried again, if it is left alone; ms since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_alone_until: Option<i64>,
+}
+
+/// So many deliveries are listed unless more are asked for …
+const USUAL: i64 = 50;
+/// … and never more than these.
+const MOST: i64 = 500;
+
+/// The routes, for whoever has the token.
+pub(crate) fn routes(api: Api, token: &Secret) -> Router {
+    let token = Token(seal::digest(token.expose().as_bytes()));
+    Router::new()
+        .route("/v1/endpoints", get(endpoints))
+        .route("/v1/endpoints/{id}/enable", post(enable))
+        .route("/v1/endpoints/{id}/disable", post(disable))
+        .route("/v1/endpoints/{id}/test", post(test))
+        .route("/v1/endpoints/{id}/deliveries", get(deliveries))
+        .route("/v1/deliveries/{event}/{endpoint}", get(delivery))
+        .route("/v1/deliveries/{event}/{endpoint}/resend", post(resend))
+        .route("/v1/dead", get(dead))
+        .layer(from_fn_with_state(token, authorize))
+        .with_state(api)
+}
+
+async fn authorize(State(token): State<Token>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION);
+    let given = given.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let same = |given: &str| seal::same(seal::digest(given.as_bytes()).as_bytes(), token.0.as_bytes());
+    if given.is_some_and(same) {
+        next.run(request).await
+    } else {
+        Problem::Unauthorized.into_response()
+    }
+}
+
+async fn endpoints(State(api): State<Api>) -> Result<Json<Value>, Problem> {
+    let mut shown = Vec::new();
+    for endpoint in api.endpoints.iter() {
+        let health = api.courier.addressee(endpoint.name()).await?;
+        let waiting = api.courier.count(Some(endpoint.name())).await?;
+        shown.push(Shown::new(endpoint, &health, waiting));
+    }
+    Ok(Json(json!({ "endpoints": shown })))
+}
+
+async fn enable(State(api): State<Api>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    let endpoint = api.find(&id)?;
+    api.courier.turn_on(endpoint.name()).await?;
+    api.kick.notify_one();
+    tracing::info!(endpoint = id, "an endpoint was enabled by hand");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn disable(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    why: Option<Json<Why>>,
+) -> Result<StatusCode, Problem> {
+    let endpoint = api.find(&id)?;
+    let reason = why.map(|Json(why)| why.reason).filter(|reason| !reason.is_empty());
+    let reason = reason.unwrap_or_else(|| "disabled by hand".to_owned());
+    api.courier.turn_off(endpoint.name(), &reason).await?;
+    tracing::info!(endpoint = id, reason, "an endpoint was disabled by hand");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sends something that means nothing, by the same way as everything else.
+async fn test(State(api): State<Api>, Path(id): Path<String>) -> Result<(StatusCode, Json<Value>), Problem> {
+    let endpoint = api.find(&id)?;
+    let resource = Resource {
+        kind: "Endpoint".to_owned(),
+        api_version: "forge/v1".to_owned(),
+        name: endpoint.host().to_owned(),
+        namespace: String::new(),
+        uid: id.clone(),
+    };
+    let mut notice = Notification::new(Uuid::new_v4(), "endpoint.test", clock::now(), resource);
+    notice.data.insert("text".to_owned(), json!("a test, which somebody asked for"));
+    let event = notice.event_id.to_string();
+    let payload = notice.to_json()?.into();
+    api.courier.send(&event, &payload, std::slice::from_ref(&id)).await?;
+    api.kick.notify_one();
+    let shown = api.courier.record(&format!("{event}/{id}")).await?;
+    let made = shown.ok_or(Problem::Conflict("the endpoint is disabled: nothing is sent to it"))?;
+    Ok((StatusCode::ACCEPTED, Json(show(&made))))
+}
+
+async fn deliveries(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Query(limit): Query<Limit>,
+) -> Result<Json<Value>, Problem> {
+    let endpoint = api.find(&id)?;
+    let found = api.courier.newest(Some(endpoint.name()), limit.number()).await?;
+    Ok(Json(json!({ "deliveries": found.iter().map(show).collect::<Vec<_>>() })))
+}
+
+async fn dead(State(api): State<Api>, Query(limit): Query<Limit>) -> Result<Json<Value>, Problem> {
+    let found = api.courier.newest(None, limit.number()).await?;
+    let all = api.courier.count(None).await?;
+    Ok(Json(json!({ "dead": found.iter().map(show).collect::<Vec<_>>(), "all": all })))
+}
+
+async fn delivery(
+    State(api): State<Api>,
+    Path((event, endpoint)): Path<(String, String)>,
+) -> Result<Json<Value>, Problem> {
+    let found = api.courier.record(&format!("{event}/{endpoint}")).await?;
+    Ok(Json(show(&found.ok_or(Problem::NotFound("delivery"))?)))
+}
+
+async fn resend(
+    State(api): State<Api>,
+    Path((event, endpoint)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let again = api.courier.again(&format!("{event}/{endpoint}")).await?;
+    again.map_err(|why| match why.as_str() {
+        "waiting" => Problem::Conflict("it has not ended yet: it is tried again by itself"),
+        "forgotten" => Problem::Conflict("what was to be delivered is not kept any more"),
+        _ => Problem::NotFound("delivery"),
+    })?;
+    api.kick.notify_one();
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// A delivery, with what was tried.
+fn show(record: &Record) -> Value {
+    let field = |name: &str| record.fields.get(name).map(String::as_str).unwrap_or_default();
+    let number = |name: &str| field(name).parse::<i64>().ok();
+    let (event, endpoint) = record.id.split_once('/').unwrap_or_default();
+    let attempts: Vec<Value> = record.tries.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
+    let waiting = field("state") == "waiting";
+    json!({
+        "event": event, "endpoint": endpoint, "state": field("state"), "failures": number("failures"),
+        "sent_at": number("sent"), "due_at": number("due").filter(|_| waiting), "ended_at": number("ended"),
+        "reason": record.fields.get("why"), "attempts": attempts,
+    })
+}
+
+// === impl Api ===
+
+impl Api {
+    fn find(&self, id: &str) -> Result<&Endpoint, Problem> {
+        let found = self.endpoints.iter().find(|endpoint| endpoint.name() == id);
+        found.ok_or(Problem::NotFound("endpoint"))
+    }
+}
+
+// === impl Limit ===
+
+impl Limit {
+    fn number(&self) -> i64 {
+        self.limit.unwrap_or(USUAL).clamp(1, MOST)
+    }
+}
+
+// === impl Shown ===
+
+impl<'a> Shown<'a> {
+    fn new(endpoint: &'a Endpoint, health: &HashMap<String, String>, waiting: u64) -> Self {
+        let number = |name: &str| health.get(name).and_then(|text| text.parse::<i64>().ok());
+        let open = number("open").filter(|until| *until > clock::now_ms());
+        let (state, reason) = match (endpoint.broken(), health.get("off"), open) {
+            (Some(why), ..) => ("degraded", Some(why.to_owned())),
+            (None, Some(why), _) => ("disabled", Some(why.clone())),
+            (None, None, Some(_)) => ("left_alone", None),
+            (None, None, None) => ("ok", None),
+        };
+        Self {
+            id: endpoint.name(),
+            host: endpoint.host(),
+            state,
+            reason,
+            failures: number("failures").and_then(|n| u64::try_from(n).ok()).unwrap_or_default(),
+            waiting,
+            left_alone_until: open,
+        }
+    }
+}
+
+// === impl Problem ===
+
+impl IntoResponse for Problem {
+    /// Problem details (RFC 9457).
+    fn into_response(self) -> Response {
+        let status = match &self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Bus(error) => {
+                tracing::warn!(error = %chassis::chain(error), "a request could not be answered");
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Encode(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let body = json!({
+            "type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(),
+            "detail": self.to_string(),
+        });
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        let mut response = (status, kind, body.to_string()).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let way = header::HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, way);
+        }
+        response
+    }
+}
