@@ -3,6 +3,7 @@
 --   dead       ZSET delivery -> when it ended                      d:<id> HASH one delivery
 --   due:<to>   ZSET delivery -> when it is due                     out:<to>  SET what is being delivered
 --   of:<to>    ZSET delivery -> when it was sent                   to:<to>   HASH pace and health
+--   book       HASH what is written of addressees               edition  STRING how often it was written in
 --   tries:<id> LIST what was tried                                 event:<event> STRING what is delivered
 local PREFIX = ARGV[1]
 local time = redis.call('TIME')

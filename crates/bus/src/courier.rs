@@ -8,7 +8,7 @@ use crate::{Bus, Error, script};
 use bytes::Bytes;
 use contract::{Message, route::List};
 use fred::{
-    interfaces::{HashesInterface as _, ListInterface as _, SortedSetsInterface as _},
+    interfaces::{HashesInterface as _, KeysInterface as _, ListInterface as _, SortedSetsInterface as _},
     types::Value,
 };
 use std::{collections::HashMap, time::Duration};
@@ -349,6 +349,61 @@ impl Courier {
         let key = to.map_or_else(|| self.key("dead", ""), |to| self.key("due:", to));
         let count = self.bus.client().zcard(&key).await;
         count.map_err(|source| Error::redis(source, "count", &key))
+    }
+
+    /// What is written of each addressee, by its name; the courier does not read it.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn book(&self) -> Result<HashMap<String, String>, Error> {
+        let key = self.key("book", "");
+        let book = self.bus.client().hgetall(&key).await;
+        book.map_err(|source| Error::redis(source, "read", &key))
+    }
+
+    /// How often the book was written in.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn edition(&self) -> Result<i64, Error> {
+        let key = self.key("edition", "");
+        let edition: Result<Option<i64>, _> = self.bus.client().get(&key).await;
+        edition
+            .map(Option::unwrap_or_default)
+            .map_err(|source| Error::redis(source, "read", &key))
+    }
+
+    /// Writes something of an addressee into the book.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn write(&self, to: &str, text: &str) -> Result<(), Error> {
+        let (book, edition) = (self.key("book", ""), self.key("edition", ""));
+        let failed = |source| Error::redis(source, "write", &book);
+        self.bus
+            .client()
+            .hset::<(), _, _>(&book, (to, text))
+            .await
+            .map_err(failed)?;
+        self.bus.client().incr::<(), _>(&edition).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Strikes an addressee from the book, with all that waits for it.
+    ///
+    /// # Errors
+    /// When Redis is unreachable; doing it again is harmless.
+    pub async fn strike(&self, to: &str) -> Result<(), Error> {
+        let (book, ready) = (self.key("book", ""), self.key("ready", ""));
+        let failed = |source| Error::redis(source, "strike", &book);
+        let client = self.bus.client();
+        client.hdel::<(), _, _>(&book, to).await.map_err(failed)?;
+        client.incr::<(), _>(self.key("edition", "")).await.map_err(failed)?;
+        client.zrem::<(), _, _>(&ready, to).await.map_err(failed)?;
+        for kind in ["due:", "of:", "to:"] {
+            client.del::<(), _>(self.key(kind, to)).await.map_err(failed)?;
+        }
+        Ok(())
     }
 
     fn key(&self, kind: &str, name: &str) -> String {

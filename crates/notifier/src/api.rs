@@ -1,15 +1,19 @@
 //! The API, on the admin port: what was delivered and what was not, and what can be done about it.
 
-use crate::endpoint::Endpoint;
+use crate::{
+    book::{Book, MOST as MOST_ENDPOINTS, Made, Wanted},
+    endpoint::Endpoint,
+};
 use axum::{
     Json, Router,
-    extract::{Path, Query, Request, State},
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, Query, Request, State},
     http::{StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use bus::{Courier, Record, clock};
+use bus::{Record, clock};
 use chassis::Secret;
 use contract::{Message as _, Notification, Resource};
 use serde::{Deserialize, Serialize};
@@ -21,8 +25,7 @@ use uuid::Uuid;
 /// What the routes need; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api {
-    pub(crate) courier: Courier,
-    pub(crate) endpoints: Arc<Vec<Endpoint>>,
+    pub(crate) book: Arc<Book>,
     pub(crate) kick: Arc<Notify>,
 }
 
@@ -41,6 +44,10 @@ enum Problem {
     Conflict(&'static str),
     #[error("redis cannot be reached, come again")]
     Bus(#[from] bus::Error),
+    #[error("{0}")]
+    Unprocessable(String),
+    #[error("the system has no randomness to give")]
+    NoRandomness,
     #[error("what is to be sent cannot be written: {0}")]
     Encode(#[from] serde_json::Error),
 }
@@ -67,6 +74,8 @@ struct Shown<'a> {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// Whether it was made by the API, and not by the configuration.
+    made: bool,
     /// Failures in a row.
     failures: u64,
     /// How many deliveries wait for it.
@@ -78,6 +87,8 @@ struct Shown<'a> {
 
 /// So many deliveries are listed unless more are asked for …
 const USUAL: i64 = 50;
+/// The longest body of a request.
+const BODY_BYTES: usize = 64 * 1024;
 /// … and never more than these.
 const MOST: i64 = 500;
 
@@ -85,7 +96,9 @@ const MOST: i64 = 500;
 pub(crate) fn routes(api: Api, token: &Secret) -> Router {
     let token = Token(seal::digest(token.expose().as_bytes()));
     Router::new()
-        .route("/v1/endpoints", get(endpoints))
+        .route("/v1/endpoints", get(endpoints).post(create))
+        .route("/v1/endpoints/{id}", get(endpoint).put(replace).delete(remove))
+        .route("/v1/endpoints/{id}/rotate", post(rotate))
         .route("/v1/endpoints/{id}/enable", post(enable))
         .route("/v1/endpoints/{id}/disable", post(disable))
         .route("/v1/endpoints/{id}/test", post(test))
@@ -93,6 +106,7 @@ pub(crate) fn routes(api: Api, token: &Secret) -> Router {
         .route("/v1/deliveries/{event}/{endpoint}", get(delivery))
         .route("/v1/deliveries/{event}/{endpoint}/resend", post(resend))
         .route("/v1/dead", get(dead))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(from_fn_with_state(token, authorize))
         .with_state(api)
 }
@@ -110,17 +124,62 @@ async fn authorize(State(token): State<Token>, request: Request, next: Next) -> 
 
 async fn endpoints(State(api): State<Api>) -> Result<Json<Value>, Problem> {
     let mut shown = Vec::new();
-    for endpoint in api.endpoints.iter() {
-        let health = api.courier.addressee(endpoint.name()).await?;
-        let waiting = api.courier.count(Some(endpoint.name())).await?;
-        shown.push(Shown::new(endpoint, &health, waiting));
+    for endpoint in api.book.pages().all() {
+        shown.push(api.show(endpoint).await?);
     }
     Ok(Json(json!({ "endpoints": shown })))
 }
 
+async fn endpoint(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    let endpoint = api.find(&id)?;
+    let mut shown = api.show(&endpoint).await?;
+    if let (Some(made), Some(shown)) = (api.book.made(&id).await?, shown.as_object_mut()) {
+        shown.insert("wanted".to_owned(), serde_json::to_value(&made.wanted)?);
+        shown.insert("created_at".to_owned(), json!(made.created_at));
+    }
+    Ok(Json(shown))
+}
+
+/// The secret is shown here and when it is rotated, and never again.
+async fn create(State(api): State<Api>, body: Bytes) -> Result<(StatusCode, Json<Value>), Problem> {
+    let wanted = api.wanted(&body)?;
+    if api.book.pages().all().len() >= MOST_ENDPOINTS {
+        return Err(Problem::Conflict("there are 10,000 endpoints: remove one first"));
+    }
+    let id = format!("ep-{}", Uuid::new_v4().simple());
+    let (made, secret) = Made::new(wanted).ok_or(Problem::NoRandomness)?;
+    api.book.write(&id, &made).await?;
+    tracing::info!(endpoint = id, "an endpoint was made");
+    Ok((StatusCode::CREATED, Json(json!({ "id": id, "secret": secret }))))
+}
+
+async fn replace(State(api): State<Api>, Path(id): Path<String>, body: Bytes) -> Result<StatusCode, Problem> {
+    let wanted = api.wanted(&body)?;
+    let mut made = api.made(&id).await?;
+    made.wanted = wanted;
+    api.book.write(&id, &made).await?;
+    tracing::info!(endpoint = id, "an endpoint was changed");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn remove(State(api): State<Api>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    api.made(&id).await?;
+    api.book.strike(&id).await?;
+    tracing::info!(endpoint = id, "an endpoint was removed");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn rotate(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    let mut made = api.made(&id).await?;
+    let secret = made.rotate().ok_or(Problem::NoRandomness)?;
+    api.book.write(&id, &made).await?;
+    tracing::info!(endpoint = id, "the secret of an endpoint was rotated");
+    Ok(Json(json!({ "id": id, "secret": secret })))
+}
+
 async fn enable(State(api): State<Api>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     let endpoint = api.find(&id)?;
-    api.courier.turn_on(endpoint.name()).await?;
+    api.book.courier.turn_on(endpoint.name()).await?;
     api.kick.notify_one();
     tracing::info!(endpoint = id, "an endpoint was enabled by hand");
     Ok(StatusCode::NO_CONTENT)
@@ -134,7 +193,7 @@ async fn disable(
     let endpoint = api.find(&id)?;
     let reason = why.map(|Json(why)| why.reason).filter(|reason| !reason.is_empty());
     let reason = reason.unwrap_or_else(|| "disabled by hand".to_owned());
-    api.courier.turn_off(endpoint.name(), &reason).await?;
+    api.book.courier.turn_off(endpoint.name(), &reason).await?;
     tracing::info!(endpoint = id, reason, "an endpoint was disabled by hand");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -150,12 +209,17 @@ async fn test(State(api): State<Api>, Path(id): Path<String>) -> Result<(StatusC
         uid: id.clone(),
     };
     let mut notice = Notification::new(Uuid::new_v4(), "endpoint.test", clock::now(), resource);
-    notice.data.insert("text".to_owned(), json!("a test, which somebody asked for"));
+    notice
+        .data
+        .insert("text".to_owned(), json!("a test, which somebody asked for"));
     let event = notice.event_id.to_string();
     let payload = notice.to_json()?.into();
-    api.courier.send(&event, &payload, std::slice::from_ref(&id)).await?;
+    api.book
+        .courier
+        .send(&event, &payload, std::slice::from_ref(&id))
+        .await?;
     api.kick.notify_one();
-    let shown = api.courier.record(&format!("{event}/{id}")).await?;
+    let shown = api.book.courier.record(&format!("{event}/{id}")).await?;
     let made = shown.ok_or(Problem::Conflict("the endpoint is disabled: nothing is sent to it"))?;
     Ok((StatusCode::ACCEPTED, Json(show(&made))))
 }
@@ -166,21 +230,25 @@ async fn deliveries(
     Query(limit): Query<Limit>,
 ) -> Result<Json<Value>, Problem> {
     let endpoint = api.find(&id)?;
-    let found = api.courier.newest(Some(endpoint.name()), limit.number()).await?;
-    Ok(Json(json!({ "deliveries": found.iter().map(show).collect::<Vec<_>>() })))
+    let found = api.book.courier.newest(Some(endpoint.name()), limit.number()).await?;
+    Ok(Json(
+        json!({ "deliveries": found.iter().map(show).collect::<Vec<_>>() }),
+    ))
 }
 
 async fn dead(State(api): State<Api>, Query(limit): Query<Limit>) -> Result<Json<Value>, Problem> {
-    let found = api.courier.newest(None, limit.number()).await?;
-    let all = api.courier.count(None).await?;
-    Ok(Json(json!({ "dead": found.iter().map(show).collect::<Vec<_>>(), "all": all })))
+    let found = api.book.courier.newest(None, limit.number()).await?;
+    let all = api.book.courier.count(None).await?;
+    Ok(Json(
+        json!({ "dead": found.iter().map(show).collect::<Vec<_>>(), "all": all }),
+    ))
 }
 
 async fn delivery(
     State(api): State<Api>,
     Path((event, endpoint)): Path<(String, String)>,
 ) -> Result<Json<Value>, Problem> {
-    let found = api.courier.record(&format!("{event}/{endpoint}")).await?;
+    let found = api.book.courier.record(&format!("{event}/{endpoint}")).await?;
     Ok(Json(show(&found.ok_or(Problem::NotFound("delivery"))?)))
 }
 
@@ -188,7 +256,7 @@ async fn resend(
     State(api): State<Api>,
     Path((event, endpoint)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    let again = api.courier.again(&format!("{event}/{endpoint}")).await?;
+    let again = api.book.courier.again(&format!("{event}/{endpoint}")).await?;
     again.map_err(|why| match why.as_str() {
         "waiting" => Problem::Conflict("it has not ended yet: it is tried again by itself"),
         "forgotten" => Problem::Conflict("what was to be delivered is not kept any more"),
@@ -203,7 +271,11 @@ fn show(record: &Record) -> Value {
     let field = |name: &str| record.fields.get(name).map(String::as_str).unwrap_or_default();
     let number = |name: &str| field(name).parse::<i64>().ok();
     let (event, endpoint) = record.id.split_once('/').unwrap_or_default();
-    let attempts: Vec<Value> = record.tries.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
+    let attempts: Vec<Value> = record
+        .tries
+        .iter()
+        .filter_map(|text| serde_json::from_str(text).ok())
+        .collect();
     let waiting = field("state") == "waiting";
     json!({
         "event": event, "endpoint": endpoint, "state": field("state"), "failures": number("failures"),
@@ -215,9 +287,32 @@ fn show(record: &Record) -> Value {
 // === impl Api ===
 
 impl Api {
-    fn find(&self, id: &str) -> Result<&Endpoint, Problem> {
-        let found = self.endpoints.iter().find(|endpoint| endpoint.name() == id);
+    fn find(&self, id: &str) -> Result<Arc<Endpoint>, Problem> {
+        let found = self.book.pages().find(id).map(Arc::clone);
         found.ok_or(Problem::NotFound("endpoint"))
+    }
+
+    /// One that was made here: those of the configuration are changed there.
+    async fn made(&self, id: &str) -> Result<Made, Problem> {
+        match self.book.made(id).await? {
+            Some(made) => Ok(made),
+            None if self.find(id).is_ok() => Err(Problem::Conflict(
+                "the endpoint is the configuration's: change it there",
+            )),
+            None => Err(Problem::NotFound("endpoint")),
+        }
+    }
+
+    fn wanted(&self, body: &[u8]) -> Result<Wanted, Problem> {
+        let wanted: Wanted = serde_json::from_slice(body).map_err(|error| Problem::Unprocessable(error.to_string()))?;
+        wanted.check(&self.book.guard).map_err(Problem::Unprocessable)?;
+        Ok(wanted)
+    }
+
+    async fn show(&self, endpoint: &Endpoint) -> Result<Value, Problem> {
+        let health = self.book.courier.addressee(endpoint.name()).await?;
+        let waiting = self.book.courier.count(Some(endpoint.name())).await?;
+        Ok(serde_json::to_value(Shown::new(endpoint, &health, waiting))?)
     }
 }
 
@@ -244,9 +339,12 @@ impl<'a> Shown<'a> {
         Self {
             id: endpoint.name(),
             host: endpoint.host(),
+            made: endpoint.guarded,
             state,
             reason,
-            failures: number("failures").and_then(|n| u64::try_from(n).ok()).unwrap_or_default(),
+            failures: number("failures")
+                .and_then(|n| u64::try_from(n).ok())
+                .unwrap_or_default(),
             waiting,
             left_alone_until: open,
         }
@@ -266,7 +364,8 @@ impl IntoResponse for Problem {
                 tracing::warn!(error = %chassis::chain(error), "a request could not be answered");
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Encode(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Encode(_) | Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let body = json!({
             "type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(),

@@ -2,11 +2,12 @@
 
 use crate::{
     endpoint::Signed,
+    guard::Guard,
     outcome::{Reply, retry_after},
 };
 use futures_util::StreamExt as _;
 use reqwest::{Client, header::RETRY_AFTER, redirect};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 const CONNECT: Duration = Duration::from_secs(5);
 const WHOLE: Duration = Duration::from_secs(20);
@@ -15,14 +16,32 @@ const MOST_READ: usize = 16 * 1024;
 /// How much of it is kept for people.
 const MOST_KEPT: usize = 1024;
 
-/// A client for webhooks.
-pub(crate) fn client() -> Result<Client, reqwest::Error> {
+/// Clients for endpoints; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Clients {
+    /// For those of the operator's own configuration.
+    pub(crate) free: Client,
+    /// For those that were made by the API.
+    pub(crate) guarded: Client,
+}
+
+// === impl Clients ===
+
+impl Clients {
+    pub(crate) fn new(guard: &Guard) -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            free: usual().build()?,
+            guarded: usual().dns_resolver(Arc::new(guard.clone())).build()?,
+        })
+    }
+}
+
+fn usual() -> reqwest::ClientBuilder {
     Client::builder()
         .connect_timeout(CONNECT)
         .timeout(WHOLE)
         .redirect(redirect::Policy::none())
         .no_proxy()
-        .build()
 }
 
 /// Sends a request; every failure to get one is [`Reply::Nothing`].
@@ -60,10 +79,7 @@ pub(crate) async fn send(client: &Client, signed: Signed) -> Reply {
 #[expect(clippy::disallowed_methods, reason = "tests spawn freely")]
 mod tests {
     use super::*;
-    use std::sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    };
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::{TcpListener, TcpSocket, TcpStream},
@@ -98,7 +114,7 @@ mod tests {
             headers: Vec::new(),
             body: "{}".into(),
         };
-        send(&client().unwrap(), signed).await
+        send(&usual().build().unwrap(), signed).await
     }
 
     #[tokio::test]

@@ -1,6 +1,10 @@
 //! What can be configured.
 
-use crate::{endpoint::Endpoint, outcome::Schedule};
+use crate::{
+    endpoint::{Endpoint, Signer},
+    guard::Guard,
+    outcome::Schedule,
+};
 use bus::{Pace, Patience, Settings};
 use chassis::{Secret, Setting, Values};
 use contract::{Notification, route::List};
@@ -11,6 +15,8 @@ use std::time::Duration;
 pub struct Config {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) schedule: Schedule,
+    pub(crate) prefix: String,
+    pub(crate) guard: Guard,
     pub(crate) max_in_flight: usize,
     pub(crate) pace: Pace,
     pub(crate) patience: Patience,
@@ -61,6 +67,11 @@ const CIRCUIT_SECONDS: Setting = Setting::new(
 )
 .env(&["WEBHOOK_CIRCUIT_SECONDS"])
 .default("30");
+const NETWORKS: Setting = Setting::new(
+    "webhook.allow_networks",
+    "Networks (CIDR) that endpoints made by the API may be in although not everybody can reach them, comma-separated",
+)
+.env(&["WEBHOOK_ALLOW_NETWORKS"]);
 const TOKEN: Setting = Setting::new(
     "api.token",
     "Token for the API on the admin port; without one there is no API",
@@ -82,6 +93,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     PER_SECOND,
     CIRCUIT_FAILURES,
     CIRCUIT_SECONDS,
+    NETWORKS,
     TOKEN,
     LIST,
 ];
@@ -104,6 +116,7 @@ impl Config {
         let at_once = within(values, &AT_ONCE, 1, 256);
         let per_second = values.get(&PER_SECOND);
         let token = values.optional(&TOKEN);
+        let guard = Guard::new(values.list(&NETWORKS));
         let failures = within(values, &CIRCUIT_FAILURES, 1, 1_000);
         let first = within(values, &CIRCUIT_SECONDS, 1, 3_600);
         let name: String = values.get(&LIST)?;
@@ -112,21 +125,23 @@ impl Config {
             .map_err(|e| values.refuse(&LIST, e))
             .ok();
         let bus = Settings::read(values)?;
-        let mut signers = Vec::new();
+        let mut signers: Vec<Signer> = Vec::new();
         for secret in &secrets {
             match secret.expose().parse::<seal::StandardSecret>() {
-                Ok(signer) => signers.push(signer),
+                Ok(secret) => signers.push(secret.into()),
                 Err(error) => values.refuse(&SECRET, error),
             }
         }
-        let prefix = prefix?;
+        let (prefix, schedule) = (prefix?, schedule?);
         let endpoints = urls
             .iter()
-            .map(|url| Endpoint::new(url, signers.clone(), &prefix))
+            .map(|url| Endpoint::new(url, signers.clone(), &prefix, schedule))
             .collect();
         Some(Self {
             endpoints,
-            schedule: schedule?,
+            schedule,
+            prefix,
+            guard,
             max_in_flight: usize::try_from(max_in_flight?).unwrap_or(1),
             pace: Pace {
                 at_once: at_once?,

@@ -1,15 +1,15 @@
 //! One attempt at one delivery.
 
 use crate::{
-    client,
-    endpoint::{Endpoint, Head},
+    book::Book,
+    client::{self, Clients},
+    endpoint::{Endpoint, Head, Signed},
     metrics::Metrics,
-    outcome::{Outcome, Reply, Schedule},
+    outcome::{Outcome, Reply},
 };
 use bus::{Fate, Health, Producer, Report, Taken, clock};
 use chassis::trace;
 use contract::{Notification, Resource};
-use reqwest::Client;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -19,9 +19,8 @@ use uuid::Uuid;
 /// Sends deliveries to their endpoints; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Deliver {
-    pub(crate) client: Client,
-    pub(crate) endpoints: Arc<Vec<Endpoint>>,
-    pub(crate) schedule: Schedule,
+    pub(crate) clients: Clients,
+    pub(crate) book: Arc<Book>,
     pub(crate) metrics: Metrics,
     pub(crate) notifications: Producer<Notification>,
 }
@@ -48,7 +47,8 @@ impl Deliver {
     }
 
     async fn tried(&self, taken: &Taken, head: &Head) -> Report {
-        let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.name() == taken.to) else {
+        let pages = self.book.pages();
+        let Some(endpoint) = pages.find(&taken.to) else {
             return report(taken, stranger(taken), String::new());
         };
         let traceparent = trace::carry(&tracing::Span::current(), head.metadata.traceparent.as_deref());
@@ -60,10 +60,10 @@ impl Deliver {
             return report(taken, Outcome { fate, health, why }, String::new());
         };
         let begun = Instant::now();
-        let reply = client::send(&self.client, signed).await;
+        let reply = self.send(endpoint, signed).await;
         chassis::crash_point("notifier.delivered");
         let spent = begun.elapsed();
-        let outcome = self.schedule.decide(&reply, taken.failures + 1, &taken.id);
+        let outcome = endpoint.schedule.decide(&reply, taken.failures + 1, &taken.id);
         self.metrics.count(outcome.fate, spent.as_secs_f64());
         let (status, body) = match &reply {
             Reply::Status(status, _, body) => (Some(*status), Some(body.as_str())),
@@ -88,13 +88,25 @@ impl Deliver {
         report(taken, outcome, tried.to_string())
     }
 
+    async fn send(&self, endpoint: &Endpoint, signed: Signed) -> Reply {
+        if !endpoint.guarded {
+            return client::send(&self.clients.free, signed).await;
+        }
+        // The networks that are allowed may be others than when it was made; names are looked at when they are looked up.
+        match self.book.guard.check(&signed.url) {
+            Ok(()) => client::send(&self.clients.guarded, signed).await,
+            Err(why) => Reply::Nothing(why),
+        }
+    }
+
     /// Tells the other endpoints that one was turned off.
     pub(crate) async fn announce_off(&self, to: &str, why: &str) {
-        let host = self.endpoints.iter().find(|endpoint| endpoint.name() == to);
+        let pages = self.book.pages();
+        let host = pages.find(to).map(|endpoint| endpoint.host());
         let resource = Resource {
             kind: "Endpoint".to_owned(),
             api_version: "forge/v1".to_owned(),
-            name: host.map_or(to, Endpoint::host).to_owned(),
+            name: host.unwrap_or(to).to_owned(),
             namespace: String::new(),
             uid: to.to_owned(),
         };

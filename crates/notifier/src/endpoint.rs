@@ -1,5 +1,6 @@
 //! Where to, and signed with what.
 
+use crate::{filter::Filter, outcome::Schedule};
 use bytes::Bytes;
 use chassis::Findings;
 use contract::Metadata;
@@ -19,8 +20,19 @@ pub(crate) struct Endpoint {
     name: String,
     /// Where it is; or why nothing can be sent there.
     url: Result<Url, String>,
-    secrets: Vec<StandardSecret>,
+    signers: Vec<Signer>,
     prefix: String,
+    pub(crate) schedule: Schedule,
+    pub(crate) filter: Filter,
+    /// Whether somebody made it who may not reach what we can reach.
+    pub(crate) guarded: bool,
+}
+
+/// A secret, and until when it signs (ms since the Unix epoch), if it was replaced.
+#[derive(Clone, Debug)]
+pub(crate) struct Signer {
+    pub(crate) secret: StandardSecret,
+    pub(crate) until: Option<i64>,
 }
 
 /// What must be known of a notification to send it; the rest is only carried.
@@ -54,10 +66,10 @@ impl Head {
 impl Endpoint {
     /// An endpoint; its name is derived from the URL, so that it is the same after a restart. One that cannot be used is
     /// there all the same: what is for it waits until that is put right.
-    pub(crate) fn new(url: &str, secrets: Vec<StandardSecret>, prefix: &str) -> Self {
+    pub(crate) fn new(url: &str, signers: Vec<Signer>, prefix: &str, schedule: Schedule) -> Self {
         let name = seal::digest(url.as_bytes()).chars().take(12).collect();
         let url = match url.parse::<Url>() {
-            Ok(_) if secrets.is_empty() => {
+            Ok(_) if signers.is_empty() => {
                 Err("it has no secret (webhook.hmac_secret), and notifications are never sent unsigned".to_owned())
             }
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
@@ -67,8 +79,21 @@ impl Endpoint {
         Self {
             name,
             url,
-            secrets,
+            signers,
+            schedule,
             prefix: prefix.to_owned(),
+            filter: Filter::default(),
+            guarded: false,
+        }
+    }
+
+    /// The same as one that was made by the API: with a name of its own, and not trusted.
+    pub(crate) fn made(self, name: &str, filter: Filter) -> Self {
+        Self {
+            name: name.to_owned(),
+            filter,
+            guarded: true,
+            ..self
         }
     }
 
@@ -111,7 +136,11 @@ impl Endpoint {
     pub(crate) fn sign(&self, head: &Head, body: Bytes, at: i64, traceparent: Option<String>) -> Option<Signed> {
         let url = self.url.as_ref().ok()?.clone();
         let id = head.event_id.to_string();
-        let signatures: Vec<_> = self.secrets.iter().map(|secret| secret.sign(&id, at, &body)).collect();
+        let signers: Vec<_> = self.signers.iter().filter(|signer| signer.signs(at)).collect();
+        let signatures: Vec<_> = signers
+            .iter()
+            .map(|signer| signer.secret.sign(&id, at, &body))
+            .collect();
         let mut headers = vec![
             ("content-type".to_owned(), "application/json".to_owned()),
             (
@@ -124,11 +153,26 @@ impl Endpoint {
             (format!("{}-Event-Id", self.prefix), id),
             (format!("{}-Event-Type", self.prefix), head.event_type.clone()),
         ];
-        if let Some(secret) = self.secrets.first() {
-            headers.push((format!("{}-Signature", self.prefix), secret.sign_body(&body)));
+        if let Some(signer) = signers.first() {
+            headers.push((format!("{}-Signature", self.prefix), signer.secret.sign_body(&body)));
         }
         headers.extend(traceparent.map(|text| ("traceparent".to_owned(), text)));
         Some(Signed { url, headers, body })
+    }
+}
+
+// === impl Signer ===
+
+impl Signer {
+    /// Whether it signs at that time, in seconds since the Unix epoch.
+    fn signs(&self, at: i64) -> bool {
+        self.until.is_none_or(|until| until > at.saturating_mul(1000))
+    }
+}
+
+impl From<StandardSecret> for Signer {
+    fn from(secret: StandardSecret) -> Self {
+        Self { secret, until: None }
     }
 }
 
@@ -136,10 +180,16 @@ impl Endpoint {
 mod tests {
     use super::*;
 
+    fn signer(text: &str) -> Signer {
+        Signer::from(text.parse::<StandardSecret>().unwrap())
+    }
+
     #[test]
     fn a_delivery_is_signed_with_every_secret_and_in_the_older_form() {
-        let secrets = vec!["whsec_bmV3".parse().unwrap(), "old".parse().unwrap()];
-        let endpoint = Endpoint::new("http://127.0.0.1:9/x", secrets, "X-Forge");
+        let mut ended = signer("ended");
+        ended.until = Some(1_700_000_000_000);
+        let signers = vec![signer("whsec_bmV3"), signer("old"), ended];
+        let endpoint = Endpoint::new("http://127.0.0.1:9/x", signers, "X-Forge", Schedule::Short);
         let body =
             Bytes::from(r#"{"eventId":"0f0e0d0c-0b0a-4908-8706-050403020100","eventType":"build.failed","more":1}"#);
         let head = Head::read(&body).unwrap();
@@ -162,17 +212,15 @@ mod tests {
     #[test]
     fn an_endpoint_that_cannot_be_used_says_why_and_is_named_all_the_same() {
         for (url, secrets, why) in [
-            ("nonsense", vec!["s".parse().unwrap()], "is none"),
-            ("ftp://h/", vec!["s".parse().unwrap()], "https://"),
+            ("nonsense", vec![signer("s")], "is none"),
+            ("ftp://h/", vec![signer("s")], "https://"),
             ("https://h/", vec![], "never sent unsigned"),
         ] {
-            let endpoint = Endpoint::new(url, secrets, "X-Forge");
+            let endpoint = Endpoint::new(url, secrets, "X-Forge", Schedule::Short);
             assert!(endpoint.broken().unwrap().contains(why), "{url}");
             assert_eq!(endpoint.name().len(), 12);
         }
-        assert_eq!(
-            Endpoint::new("http://h/", vec!["s".parse().unwrap()], "X").broken(),
-            None
-        );
+        let good = Endpoint::new("http://h/", vec![signer("s")], "X", Schedule::Short);
+        assert_eq!(good.broken(), None);
     }
 }

@@ -1,6 +1,6 @@
 //! One notification, many endpoints: a delivery for each.
 
-use crate::endpoint::Endpoint;
+use crate::book::Book;
 use bus::{Courier, Delivery, Slot};
 use chassis::trace;
 use contract::{Message as _, Notification};
@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 #[derive(Clone)]
 pub(crate) struct Expand {
     pub(crate) courier: Courier,
-    pub(crate) endpoints: Arc<Vec<Endpoint>>,
+    pub(crate) book: Arc<Book>,
     /// Told when there is something to deliver.
     pub(crate) kick: Arc<Notify>,
 }
@@ -48,11 +48,12 @@ impl Expand {
         let incoming = notification.metadata.traceparent.take();
         notification.metadata.traceparent = trace::carry(&tracing::Span::current(), incoming.as_deref());
         let payload = notification.to_json().map_err(|error| error.to_string())?;
-        let to: Vec<_> = self
-            .endpoints
+        let pages = self.book.pages();
+        let wanting = pages
+            .all()
             .iter()
-            .map(|endpoint| endpoint.name().to_owned())
-            .collect();
+            .filter(|endpoint| endpoint.filter.wants(&notification));
+        let to: Vec<_> = wanting.map(|endpoint| endpoint.name().to_owned()).collect();
         let event = notification.event_id.to_string();
         let full = self.courier.send(&event, &payload.into(), &to).await;
         for endpoint in full.map_err(|error| chassis::chain(&error))? {

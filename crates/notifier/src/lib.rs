@@ -1,18 +1,23 @@
 #![doc = include_str!("../README.md")]
 
 mod api;
+mod book;
 mod client;
 mod config;
 mod deliver;
 mod endpoint;
 mod expand;
+mod filter;
+mod guard;
 mod metrics;
 mod outcome;
 mod rounds;
 
 use api::Api;
+use book::{Book, Usual};
 use bus::{Bus, Courier, Pace};
 use chassis::{Failure, Findings, Life, Policy, Service};
+use client::Clients;
 use deliver::Deliver;
 use rounds::Rounds;
 use std::{sync::Arc, time::Duration};
@@ -85,10 +90,23 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
             life.degraded(&format!("endpoint {}", endpoint.name()), Some(why.to_owned()));
         }
     }
-    let endpoints = Arc::new(config.endpoints);
-    if endpoints.is_empty() {
+    let usual = Usual {
+        prefix: config.prefix,
+        schedule: config.schedule,
+        pace: config.pace,
+    };
+    let book = Arc::new(Book::new(
+        courier.clone(),
+        config.guard.clone(),
+        config.endpoints,
+        usual,
+    ));
+    book.refresh().await.map_err(unfit)?;
+    if book.pages().all().is_empty() {
         tracing::warn!("no endpoint is configured, so nobody is told anything");
     }
+    let (tended, stopping) = (Arc::clone(&book), life.stopping());
+    life.keep("book", move || Arc::clone(&tended).tend(stopping.clone()));
     let kick = Arc::new(Notify::new());
 
     let expanders = bus
@@ -98,7 +116,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     life.spawn("expanders", Policy::Essential, expanders.tend(life.stopping()));
     let expand = expand::Expand {
         courier: courier.clone(),
-        endpoints: Arc::clone(&endpoints),
+        book: Arc::clone(&book),
         kick: Arc::clone(&kick),
     };
     for n in 0..EXPANDERS {
@@ -108,16 +126,14 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
 
     if let Some(token) = &config.token {
         let api = Api {
-            courier: courier.clone(),
-            endpoints: Arc::clone(&endpoints),
+            book: Arc::clone(&book),
             kick: Arc::clone(&kick),
         };
         life.serve_admin(api::routes(api, token));
     }
     let deliver = Deliver {
-        client: client::client().map_err(|error| Failure::Dependency(chassis::chain(&error)))?,
-        endpoints,
-        schedule: config.schedule,
+        clients: Clients::new(&config.guard).map_err(|error| Failure::Dependency(chassis::chain(&error)))?,
+        book,
         metrics: metrics::Metrics::new(&life),
         notifications: bus.producer(&config.notifications),
     };

@@ -4,7 +4,8 @@ use bus::{Fate, Health};
 use std::time::Duration;
 
 /// When a delivery is tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Schedule {
     /// Over three days.
     Persistent,

@@ -2,6 +2,7 @@
 
 use crate::Key;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ring::rand::SecureRandom as _;
 
 /// A signing secret; `whsec_<base64>` as in the specification, or any other text as it is.
 ///
@@ -30,6 +31,13 @@ pub struct InvalidSecret;
 // === impl StandardSecret ===
 
 impl StandardSecret {
+    /// A new secret of 256 random bits, as `whsec_<base64>`; `None` when the system has no randomness to give.
+    pub fn random() -> Option<String> {
+        let mut bytes = [0_u8; 32];
+        ring::rand::SystemRandom::new().fill(&mut bytes).ok()?;
+        Some(format!("whsec_{}", STANDARD.encode(bytes)))
+    }
+
     /// The value of `webhook-signature` for a message; `at` is in seconds since the Unix epoch.
     pub fn sign(&self, id: &str, at: i64, body: &[u8]) -> String {
         self.seal(id, &at.to_string(), body)

@@ -72,12 +72,15 @@ impl Notifier {
             "sequenceHint": 1, "data": {"status": "success"},
             "resource": {"kind": "Build", "apiVersion": "forge/v1", "name": "n", "namespace": "o/r", "uid": "b-1"},
         });
-        self.redis.cli(&["LPUSH", "forge:notifications", &notification.to_string()]);
+        self.redis
+            .cli(&["LPUSH", "forge:notifications", &notification.to_string()]);
         id
     }
 
     fn ask(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.http.request(method, format!("http://127.0.0.1:{}{path}", self.port)).bearer_auth(TOKEN)
+        self.http
+            .request(method, format!("http://127.0.0.1:{}{path}", self.port))
+            .bearer_auth(TOKEN)
     }
 
     async fn get(&self, path: &str) -> Value {
@@ -130,7 +133,10 @@ async fn who_answers_410_is_disabled_the_others_are_told_and_it_can_be_enabled_a
     assert!(disabled["reason"].as_str().unwrap().contains("410"), "{disabled}");
     let id = disabled["id"].as_str().unwrap();
     let told = within(PATIENCE, "the others are told", async || {
-        other.received().into_iter().find(|r| r.body["eventType"] == "endpoint.disabled")
+        other
+            .received()
+            .into_iter()
+            .find(|r| r.body["eventType"] == "endpoint.disabled")
     })
     .await;
     assert!(told.verified && told.body["resource"]["uid"] == id, "{told:?}");
@@ -142,7 +148,11 @@ async fn who_answers_410_is_disabled_the_others_are_told_and_it_can_be_enabled_a
     assert_eq!(notifier.post(&format!("/v1/endpoints/{id}/test")).await, 409);
 
     let dead = notifier.get("/v1/dead").await;
-    assert_eq!((&dead["all"], &dead["dead"][0]["event"]), (&json!(1), &json!(first)), "{dead}");
+    assert_eq!(
+        (&dead["all"], &dead["dead"][0]["event"]),
+        (&json!(1), &json!(first)),
+        "{dead}"
+    );
     assert_eq!(dead["dead"][0]["attempts"][0]["status"], 410, "{dead}");
     assert_eq!(notifier.post(&format!("/v1/endpoints/{id}/enable")).await, 204);
     assert_eq!(notifier.post(&format!("/v1/deliveries/{first}/{id}/resend")).await, 202);
@@ -155,7 +165,9 @@ async fn who_answers_410_is_disabled_the_others_are_told_and_it_can_be_enabled_a
     assert_eq!(notifier.get("/v1/dead").await["all"], 0);
     assert_eq!(notifier.post(&format!("/v1/endpoints/{id}/test")).await, 202);
     within(PATIENCE, "a test arrives", async || {
-        gone.received().into_iter().find(|r| r.body["eventType"] == "endpoint.test" && r.verified)
+        gone.received()
+            .into_iter()
+            .find(|r| r.body["eventType"] == "endpoint.test" && r.verified)
     })
     .await;
 }
@@ -169,12 +181,19 @@ async fn a_receiver_that_hangs_delays_nobody_else() {
     let notifier = Notifier::start(&[&hanging, &well.url()], &[("WEBHOOK_MAX_IN_FLIGHT", "12")]).await;
     let ids: HashSet<_> = (0..100).map(|_| notifier.tell("build.succeeded")).collect();
     within(PATIENCE, "all arrive at the other", async || {
-        let came: HashSet<_> = well.received().iter().map(|r| r.header("webhook-id").to_owned()).collect();
+        let came: HashSet<_> = well
+            .received()
+            .iter()
+            .map(|r| r.header("webhook-id").to_owned())
+            .collect();
         (came == ids).then_some(())
     })
     .await;
     let endpoints = notifier.endpoints().await;
-    assert_eq!(endpoints[0]["failures"], 0, "its first attempts are under way still: {endpoints:?}");
+    assert_eq!(
+        endpoints[0]["failures"], 0,
+        "its first attempts are under way still: {endpoints:?}"
+    );
     assert!(endpoints[0]["waiting"].as_u64().unwrap() >= 92, "{endpoints:?}");
     assert_eq!(endpoints[1]["waiting"], 0);
 }
@@ -201,7 +220,10 @@ async fn an_endpoint_that_fails_is_left_alone_and_comes_back_without_losing_anyt
     assert_eq!(states.len(), 20);
     within(PATIENCE, "all are done", async || {
         let listed = notifier.get(&format!("/v1/endpoints/{id}/deliveries?limit=100")).await;
-        let done = listed["deliveries"].as_array()?.iter().all(|delivery| delivery["state"] == "done");
+        let done = listed["deliveries"]
+            .as_array()?
+            .iter()
+            .all(|delivery| delivery["state"] == "done");
         done.then_some(())
     })
     .await;
@@ -216,7 +238,10 @@ async fn what_cannot_be_used_is_degraded_and_the_rest_goes_on() {
     let health = notifier.get("/health").await;
     assert_eq!(health["status"], "degraded", "{health}");
     let endpoints = notifier.endpoints().await;
-    assert_eq!((&endpoints[0]["state"], &endpoints[1]["state"]), (&json!("degraded"), &json!("ok")));
+    assert_eq!(
+        (&endpoints[0]["state"], &endpoints[1]["state"]),
+        (&json!("degraded"), &json!("ok"))
+    );
     assert_eq!(endpoints[0]["waiting"], 1, "what is for it waits");
 }
 
@@ -238,4 +263,131 @@ async fn the_api_is_for_who_has_its_token_and_shows_no_secrets() {
     accepted(&sink, &notifier.tell("build.succeeded")).await;
     let shown = notifier.get("/v1/endpoints").await.to_string() + &notifier.process.log();
     assert!(!shown.contains("hidden") && !shown.contains(SECRET), "{shown}");
+}
+
+impl Notifier {
+    /// Makes an endpoint; the answer, or why not.
+    async fn make(&self, wanted: Value) -> (u16, Value) {
+        let asked = self.ask(Method::POST, "/v1/endpoints").body(wanted.to_string());
+        let answer = asked.send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
+    }
+}
+
+/// Whether one of the signatures of a request is by this secret.
+fn signed_by(received: &Received, secret: &Value) -> bool {
+    let secret: seal::StandardSecret = secret.as_str().unwrap().parse().unwrap();
+    let at = received.header("webhook-timestamp").parse().unwrap();
+    let expected = secret.sign(received.header("webhook-id"), at, received.text.as_bytes());
+    received
+        .header("webhook-signature")
+        .split(' ')
+        .any(|signature| signature == expected)
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_made_gets_what_it_wants_signed_by_secrets_that_can_be_rotated() {
+    let (all, some) = (Sink::start(SECRET).await, Sink::start(SECRET).await);
+    let notifier = Notifier::start(&[&all.url()], &[("WEBHOOK_ALLOW_NETWORKS", "127.0.0.0/8")]).await;
+    let wanted =
+        json!({"url": some.url(), "filter": {"events": ["build.f*"]}, "description": "failures", "in_flight": 2});
+    let (status, made) = notifier.make(wanted.clone()).await;
+    assert_eq!(status, 201, "{made}");
+    let id = made["id"].as_str().unwrap();
+    let (failed, succeeded) = (notifier.tell("build.failed"), notifier.tell("build.succeeded"));
+    accepted(&all, &succeeded).await;
+    let came = accepted(&some, &failed).await;
+    assert!(signed_by(&came[0], &made["secret"]), "{came:?}");
+    assert_eq!(some.received().len(), 1, "what it does not want is not sent");
+    let shown = notifier.get(&format!("/v1/endpoints/{id}")).await;
+    assert_eq!(
+        (&shown["wanted"]["filter"]["events"], &shown["made"]),
+        (&json!(["build.f*"]), &json!(true))
+    );
+    assert!(!shown.to_string().contains(made["secret"].as_str().unwrap()));
+
+    let answer = notifier
+        .ask(Method::POST, &format!("/v1/endpoints/{id}/rotate"))
+        .send()
+        .await
+        .unwrap();
+    let rotated: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    let again = notifier.tell("build.failed");
+    let came = accepted(&some, &again).await;
+    assert!(
+        signed_by(&came[0], &rotated["secret"]) && signed_by(&came[0], &made["secret"]),
+        "{came:?}"
+    );
+
+    let mut wanted = wanted;
+    wanted["filter"] = json!({"events": ["build.s*"]});
+    let path = format!("/v1/endpoints/{id}");
+    let replaced = notifier
+        .ask(Method::PUT, &path)
+        .body(wanted.to_string())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(replaced.status(), 204);
+    accepted(&some, &notifier.tell("build.succeeded")).await;
+    assert_eq!(notifier.ask(Method::DELETE, &path).send().await.unwrap().status(), 204);
+    assert_eq!(notifier.ask(Method::DELETE, &path).send().await.unwrap().status(), 404);
+    let last = notifier.tell("build.succeeded");
+    accepted(&all, &last).await;
+    assert!(
+        some.received()
+            .iter()
+            .all(|received| received.header("webhook-id") != last)
+    );
+    let configured = notifier.endpoints().await[0]["id"].as_str().unwrap().to_owned();
+    let answer = notifier
+        .ask(Method::DELETE, &format!("/v1/endpoints/{configured}"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 409, "it is the configuration's");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_made_reaches_nothing_that_only_we_can_reach() {
+    let ours = Sink::start(SECRET).await;
+    let notifier = Notifier::start(&[], &[]).await;
+    let port = ours.url().trim_end_matches('/').rsplit(':').next().unwrap().to_owned();
+    for url in [
+        ours.url(),
+        format!("https://127.0.0.1:{port}/"),
+        "https://169.254.169.254/latest/meta-data".to_owned(),
+        "https://[::ffff:10.0.0.1]/".to_owned(),
+        "http://example.org/".to_owned(),
+        "gopher://example.org/".to_owned(),
+    ] {
+        let (status, answer) = notifier.make(json!({"url": url})).await;
+        assert_eq!(status, 422, "{url}: {answer}");
+        assert!(
+            answer["detail"].as_str().unwrap().starts_with("url: "),
+            "{url}: {answer}"
+        );
+    }
+    for odd in [
+        json!({}),
+        json!({"url": "https://h/", "typo": 1}),
+        json!({"url": "https://h/", "in_flight": 0}),
+    ] {
+        assert_eq!(notifier.make(odd.clone()).await.0, 422, "{odd}");
+    }
+    // A name says nothing until it is looked up.
+    let (status, made) = notifier
+        .make(json!({"url": format!("https://localhost:{port}/")}))
+        .await;
+    assert_eq!(status, 201, "{made}");
+    let (id, event) = (made["id"].as_str().unwrap(), notifier.tell("build.succeeded"));
+    let shown = within(PATIENCE, "it was tried", async || {
+        let shown = notifier.get(&format!("/v1/deliveries/{event}/{id}")).await;
+        (!shown["attempts"].as_array()?.is_empty()).then_some(shown)
+    })
+    .await;
+    let error = shown["attempts"][0]["error"].as_str().unwrap();
+    assert!(error.contains("not for everybody to reach"), "{error}");
+    assert!(ours.received().is_empty());
 }

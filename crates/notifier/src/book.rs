@@ -1,0 +1,268 @@
+//! The endpoints there are: those of the configuration, and those that were made by the API and are in Redis.
+
+use crate::{
+    endpoint::{Endpoint, Signer},
+    filter::Patterns,
+    guard::Guard,
+    outcome::Schedule,
+};
+use bus::{Courier, Pace, clock};
+use seal::StandardSecret;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+
+/// All endpoints, as they are now.
+pub(crate) struct Book {
+    pub(crate) courier: Courier,
+    pub(crate) guard: Guard,
+    configured: Vec<Arc<Endpoint>>,
+    usual: Usual,
+    pages: RwLock<Arc<Pages>>,
+    edition: AtomicI64,
+}
+
+/// What an endpoint has unless it says otherwise.
+#[derive(Clone, Debug)]
+pub(crate) struct Usual {
+    pub(crate) prefix: String,
+    pub(crate) schedule: Schedule,
+    pub(crate) pace: Pace,
+}
+
+/// The endpoints at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Pages {
+    all: Vec<Arc<Endpoint>>,
+    by_name: HashMap<String, usize>,
+}
+
+/// What can be said of an endpoint through the API.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    /// Where it is; https, and where everybody can reach it, unless the operator allows more.
+    pub(crate) url: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) description: String,
+    /// What it gets; all of it, if nothing is said.
+    #[serde(default)]
+    pub(crate) filter: Patterns,
+    /// When it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) schedule: Option<Schedule>,
+    /// So many attempts at once, 1 to 256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) in_flight: Option<u32>,
+    /// So many a second on average; 0: as many as there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) per_second: Option<u32>,
+}
+
+/// An endpoint that was made by the API, as it is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Made {
+    pub(crate) wanted: Wanted,
+    /// The newest first.
+    secrets: Vec<Kept>,
+    pub(crate) created_at: i64,
+}
+
+/// A secret, and until when it signs, if it was replaced.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Kept {
+    secret: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<i64>,
+}
+
+/// Most endpoints that can be made.
+pub(crate) const MOST: usize = 10_000;
+/// A secret that was replaced signs for so long, in milliseconds.
+const ROTATION_MS: i64 = 24 * 3_600_000;
+/// How often others' changes are looked for.
+const LOOK: Duration = Duration::from_secs(1);
+const LONGEST_URL: usize = 2_048;
+const LONGEST_DESCRIPTION: usize = 500;
+
+// === impl Book ===
+
+impl Book {
+    pub(crate) fn new(courier: Courier, guard: Guard, configured: Vec<Endpoint>, usual: Usual) -> Self {
+        let configured: Vec<_> = configured.into_iter().map(Arc::new).collect();
+        Self {
+            courier,
+            guard,
+            usual,
+            pages: RwLock::new(Arc::new(Pages::new(configured.clone()))),
+            configured,
+            edition: AtomicI64::new(-1),
+        }
+    }
+
+    /// The endpoints as they are now.
+    pub(crate) fn pages(&self) -> Arc<Pages> {
+        Arc::clone(&self.pages.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads it again if somebody has written in it.
+    pub(crate) async fn refresh(&self) -> Result<(), bus::Error> {
+        let edition = self.courier.edition().await?;
+        if edition == self.edition.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut all = self.configured.clone();
+        for (name, text) in self.courier.book().await? {
+            match self.read(&name, &text) {
+                Ok(endpoint) => all.push(Arc::new(endpoint)),
+                Err(error) => tracing::error!(endpoint = name, error, "what is kept of an endpoint cannot be read"),
+            }
+        }
+        *self.pages.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Pages::new(all));
+        self.edition.store(edition, Ordering::Release);
+        Ok(())
+    }
+
+    /// Keeps it as it is in Redis, until the service stops.
+    pub(crate) async fn tend(self: Arc<Self>, stopping: CancellationToken) {
+        loop {
+            if let Err(error) = self.refresh().await {
+                tracing::warn!(error = %chassis::chain(&error), "cannot read which endpoints there are");
+            }
+            if stopping.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// What is kept of an endpoint that was made by the API.
+    pub(crate) async fn made(&self, name: &str) -> Result<Option<Made>, bus::Error> {
+        let text = self.courier.book().await?.remove(name);
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// Writes down an endpoint, and how fast it takes what it gets.
+    pub(crate) async fn write(&self, name: &str, made: &Made) -> Result<(), bus::Error> {
+        let text = serde_json::to_string(made).unwrap_or_default();
+        self.courier.write(name, &text).await?;
+        let pace = Pace {
+            at_once: made.wanted.in_flight.unwrap_or(self.usual.pace.at_once),
+            per_second: made.wanted.per_second.unwrap_or(self.usual.pace.per_second),
+        };
+        self.courier.pace(name, pace).await?;
+        self.refresh().await
+    }
+
+    /// Strikes out an endpoint, with all that waits for it.
+    pub(crate) async fn strike(&self, name: &str) -> Result<(), bus::Error> {
+        self.courier.strike(name).await?;
+        self.refresh().await
+    }
+
+    fn read(&self, name: &str, text: &str) -> Result<Endpoint, String> {
+        let made: Made = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let filter = made.wanted.filter.compile()?;
+        let schedule = made.wanted.schedule.unwrap_or(self.usual.schedule);
+        let endpoint = Endpoint::new(&made.wanted.url, made.signers(), &self.usual.prefix, schedule);
+        Ok(endpoint.made(name, filter))
+    }
+}
+
+// === impl Pages ===
+
+impl Pages {
+    fn new(all: Vec<Arc<Endpoint>>) -> Self {
+        let by_name = all
+            .iter()
+            .enumerate()
+            .map(|(n, endpoint)| (endpoint.name().to_owned(), n));
+        Self {
+            by_name: by_name.collect(),
+            all,
+        }
+    }
+
+    pub(crate) fn all(&self) -> &[Arc<Endpoint>] {
+        &self.all
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<&Arc<Endpoint>> {
+        self.all.get(*self.by_name.get(name)?)
+    }
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn check(&self, guard: &Guard) -> Result<(), String> {
+        if self.url.len() > LONGEST_URL || self.description.len() > LONGEST_DESCRIPTION {
+            return Err(format!(
+                "url: at most {LONGEST_URL} characters; description: {LONGEST_DESCRIPTION}"
+            ));
+        }
+        let url = self.url.parse().map_err(|error| format!("url: {error}"))?;
+        guard.check(&url).map_err(|why| format!("url: {why}"))?;
+        if self.in_flight.is_some_and(|n| !(1..=256).contains(&n)) {
+            return Err("in_flight: expected 1 to 256".to_owned());
+        }
+        self.filter.compile().map(drop).map_err(|why| format!("filter: {why}"))
+    }
+}
+
+// === impl Made ===
+
+impl Made {
+    /// A new endpoint and its secret; `None` when the system has no randomness to give.
+    pub(crate) fn new(wanted: Wanted) -> Option<(Self, String)> {
+        let secret = StandardSecret::random()?;
+        let kept = Kept {
+            secret: secret.clone(),
+            until: None,
+        };
+        let made = Self {
+            wanted,
+            secrets: vec![kept],
+            created_at: clock::now_ms(),
+        };
+        Some((made, secret))
+    }
+
+    /// A new secret; those before it sign for a day more.
+    pub(crate) fn rotate(&mut self) -> Option<String> {
+        let (secret, now) = (StandardSecret::random()?, clock::now_ms());
+        self.secrets.retain(|kept| kept.until.is_none_or(|until| until > now));
+        for kept in &mut self.secrets {
+            kept.until.get_or_insert(now.saturating_add(ROTATION_MS));
+        }
+        let kept = Kept {
+            secret: secret.clone(),
+            until: None,
+        };
+        self.secrets.insert(0, kept);
+        self.secrets.truncate(MOST_SECRETS);
+        Some(secret)
+    }
+
+    fn signers(&self) -> Vec<Signer> {
+        let signer = |kept: &Kept| {
+            Some(Signer {
+                secret: kept.secret.parse().ok()?,
+                until: kept.until,
+            })
+        };
+        self.secrets.iter().filter_map(signer).collect()
+    }
+}
+
+/// So many secrets sign at once at most.
+const MOST_SECRETS: usize = 5;
