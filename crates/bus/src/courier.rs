@@ -361,6 +361,16 @@ impl Courier {
         book.map_err(|source| Error::redis(source, "read", &key))
     }
 
+    /// What is written of one of them.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn written(&self, to: &str) -> Result<Option<String>, Error> {
+        let key = self.key("book", "");
+        let text = self.bus.client().hget(&key, to).await;
+        text.map_err(|source| Error::redis(source, "read", &key))
+    }
+
     /// How often the book was written in.
     ///
     /// # Errors

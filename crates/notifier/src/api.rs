@@ -52,10 +52,12 @@ enum Problem {
     Encode(#[from] serde_json::Error),
 }
 
-/// How many are listed.
+/// How many are listed, and after how many.
 #[derive(Deserialize)]
 struct Limit {
     limit: Option<i64>,
+    #[serde(default)]
+    skip: usize,
 }
 
 /// Why something is done.
@@ -122,12 +124,13 @@ async fn authorize(State(token): State<Token>, request: Request, next: Next) -> 
     }
 }
 
-async fn endpoints(State(api): State<Api>) -> Result<Json<Value>, Problem> {
-    let mut shown = Vec::new();
-    for endpoint in api.book.pages().all() {
+async fn endpoints(State(api): State<Api>, Query(limit): Query<Limit>) -> Result<Json<Value>, Problem> {
+    let (pages, mut shown) = (api.book.pages(), Vec::new());
+    let number = usize::try_from(limit.number()).unwrap_or_default();
+    for endpoint in pages.all().iter().skip(limit.skip).take(number) {
         shown.push(api.show(endpoint).await?);
     }
-    Ok(Json(json!({ "endpoints": shown })))
+    Ok(Json(json!({ "endpoints": shown, "all": pages.all().len() })))
 }
 
 async fn endpoint(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {

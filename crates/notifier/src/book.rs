@@ -145,7 +145,7 @@ impl Book {
 
     /// What is kept of an endpoint that was made by the API.
     pub(crate) async fn made(&self, name: &str) -> Result<Option<Made>, bus::Error> {
-        let text = self.courier.book().await?.remove(name);
+        let text = self.courier.written(name).await?;
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
@@ -240,9 +240,10 @@ impl Made {
     /// A new secret; those before it sign for a day more.
     pub(crate) fn rotate(&mut self) -> Option<String> {
         let (secret, now) = (StandardSecret::random()?, clock::now_ms());
+        let end = now.saturating_add(ROTATION_MS);
         self.secrets.retain(|kept| kept.until.is_none_or(|until| until > now));
         for kept in &mut self.secrets {
-            kept.until.get_or_insert(now.saturating_add(ROTATION_MS));
+            kept.until.get_or_insert(end);
         }
         let kept = Kept {
             secret: secret.clone(),

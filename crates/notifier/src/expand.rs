@@ -1,9 +1,9 @@
 //! One notification, many endpoints: a delivery for each.
 
 use crate::book::Book;
-use bus::{Courier, Delivery, Slot};
-use chassis::trace;
-use contract::{Message as _, Notification};
+use bus::{Bus, Courier, Delivery, Slot};
+use chassis::{Life, Policy, trace};
+use contract::{Message as _, Notification, route::List};
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tracing::Instrument as _;
@@ -17,11 +17,24 @@ pub(crate) struct Expand {
     pub(crate) kick: Arc<Notify>,
 }
 
+/// So many notifications are expanded at a time: each takes a few round trips to Redis.
+const AT_ONCE: usize = 4;
+
 // === impl Expand ===
 
 impl Expand {
-    /// Expands until the service stops.
-    pub(crate) async fn run(self, mut slot: Slot<Notification>, stopping: tokio_util::sync::CancellationToken) {
+    /// Expands what comes by this list, until the service stops.
+    pub(crate) async fn start(self, bus: &Bus, list: &List<Notification>, life: &Life) -> Result<(), bus::Error> {
+        let worker = bus.worker(list, "notifier", AT_ONCE, |_| String::new()).await?;
+        life.spawn("expanders", Policy::Essential, worker.tend(life.stopping()));
+        for n in 0..AT_ONCE {
+            let (worker, expand, stopping) = (Arc::clone(&worker), self.clone(), life.stopping());
+            life.keep("expander", move || expand.clone().run(worker.slot(n), stopping.clone()));
+        }
+        Ok(())
+    }
+
+    async fn run(self, mut slot: Slot<Notification>, stopping: tokio_util::sync::CancellationToken) {
         loop {
             let delivery = tokio::select! {
                 delivery = slot.take() => delivery,

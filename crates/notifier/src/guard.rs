@@ -4,10 +4,10 @@
 //! What is refused: all that is not globally reachable by the IANA registries of special-purpose addresses (RFC 6890),
 //! multicast (RFC 5771, RFC 4291), and IPv6 addresses that carry such an IPv4 address (RFC 4291 2.5.5, 3056, 4380, 6052).
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::{Arc, LazyLock},
 };
 use url::{Host, Url};
@@ -19,8 +19,8 @@ pub(crate) struct Guard {
     allowed: Arc<[IpNet]>,
 }
 
-/// IPv4 addresses that are not for everybody.
-const PRIVATE: [&str; 15] = [
+/// Addresses that are not for everybody; of IPv6, those among the global unicast ones (`2000::/3`).
+const PRIVATE: [&str; 18] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
@@ -36,6 +36,9 @@ const PRIVATE: [&str; 15] = [
     "203.0.113.0/24",
     "224.0.0.0/4",
     "240.0.0.0/4",
+    "2001::/23", // Teredo, among others
+    "2001:db8::/32",
+    "3fff::/20",
 ];
 
 // === impl Guard ===
@@ -96,28 +99,39 @@ fn refusal(address: IpAddr) -> String {
 }
 
 fn is_public(address: IpAddr) -> bool {
-    static NETWORKS: LazyLock<Vec<Ipv4Net>> =
-        LazyLock::new(|| PRIVATE.iter().filter_map(|network| network.parse().ok()).collect());
+    let within = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
     match address {
-        IpAddr::V4(address) => !NETWORKS.iter().any(|network| network.contains(&address)),
-        IpAddr::V6(address) => is_public_v6(address),
+        IpAddr::V4(_) => !within(&NETWORKS.private),
+        // What it carries is where it goes.
+        IpAddr::V6(_) if within(&NETWORKS.nat64) => carried(address, 12),
+        IpAddr::V6(_) if within(&NETWORKS.six_to_four) => carried(address, 2),
+        IpAddr::V6(_) => within(&NETWORKS.unicast) && !within(&NETWORKS.private),
     }
 }
 
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, c, d, e, f, g, h] = address.segments();
-    let v4 = |high: u16, low: u16| {
-        let ([p, q], [r, s]) = (high.to_be_bytes(), low.to_be_bytes());
-        is_public(Ipv4Addr::new(p, q, r, s).into())
-    };
-    match (a, b) {
-        (0x64, 0xff9b) => (c, d, e, f) == (0, 0, 0, 0) && v4(g, h), // NAT64
-        (0x2002, high) => v4(high, c),                              // 6to4
-        (0x2001, 0..=0x1ff | 0xdb8) => false,                       // Teredo among others; documentation
-        (0x3fff, 0..=0xfff) => false,                               // documentation
-        _ => (0x2000..0x4000).contains(&a),
-    }
+/// Whether the IPv4 address that stands at this byte of an IPv6 one is public.
+fn carried(address: IpAddr, at: usize) -> bool {
+    let IpAddr::V6(address) = address else { return false };
+    let bytes = address.octets();
+    let inner = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>);
+    inner.is_some_and(|inner| is_public(IpAddr::from(*inner)))
 }
+
+/// Networks by what they mean.
+struct Networks {
+    private: Vec<IpNet>,
+    nat64: [IpNet; 1],
+    six_to_four: [IpNet; 1],
+    unicast: [IpNet; 1],
+}
+
+#[expect(clippy::unwrap_used, reason = "constants, which the tests read")]
+static NETWORKS: LazyLock<Networks> = LazyLock::new(|| Networks {
+    private: PRIVATE.iter().map(|network| network.parse().unwrap()).collect(),
+    nat64: ["64:ff9b::/96".parse().unwrap()],
+    six_to_four: ["2002::/16".parse().unwrap()],
+    unicast: ["2000::/3".parse().unwrap()],
+});
 
 #[cfg(test)]
 mod tests {
@@ -213,9 +227,7 @@ mod tests {
     async fn a_name_that_leads_to_us_is_refused_when_it_is_looked_up() {
         let names = |guard: Guard| async move {
             let found = guard.resolve("localhost".parse().unwrap()).await;
-            found
-                .map(|addresses| addresses.count())
-                .map_err(|error| error.to_string())
+            found.map(Iterator::count).map_err(|error| error.to_string())
         };
         assert!(names(guard(&[])).await.unwrap_err().contains("not for everybody"));
         assert!(names(guard(&["127.0.0.0/8", "::1/128"])).await.unwrap() > 0);

@@ -16,9 +16,10 @@ mod rounds;
 use api::Api;
 use book::{Book, Usual};
 use bus::{Bus, Courier, Pace};
-use chassis::{Failure, Findings, Life, Policy, Service};
+use chassis::{Failure, Findings, Life, Service};
 use client::Clients;
 use deliver::Deliver;
+use expand::Expand;
 use rounds::Rounds;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
@@ -35,9 +36,6 @@ pub const SERVICE: Service = Service {
     settings: &[config::SETTINGS, bus::SETTINGS],
     errands: &[],
 };
-
-/// So many notifications are expanded at a time: each takes a few round trips to Redis.
-const EXPANDERS: usize = 4;
 
 /// How often what dead notifiers held is looked for.
 const REAP: Duration = Duration::from_secs(5);
@@ -73,23 +71,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let bus = Bus::start(config.bus.clone()).map_err(unfit)?;
     bus.ready().await.map_err(unfit)?;
     let courier = bus.courier(&config.notifications);
-    for endpoint in &config.endpoints {
-        let at_once = if endpoint.broken().is_some() {
-            0
-        } else {
-            config.pace.at_once
-        };
-        let pace = Pace { at_once, ..config.pace };
-        courier.pace(endpoint.name(), pace).await.map_err(unfit)?;
-        if let Some(why) = endpoint.broken() {
-            tracing::error!(
-                endpoint = endpoint.name(),
-                reason = why,
-                "nothing can be sent to an endpoint"
-            );
-            life.degraded(&format!("endpoint {}", endpoint.name()), Some(why.to_owned()));
-        }
-    }
+    set_paces(&config, &courier, &life).await.map_err(unfit)?;
     let usual = Usual {
         prefix: config.prefix,
         schedule: config.schedule,
@@ -108,22 +90,12 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let (tended, stopping) = (Arc::clone(&book), life.stopping());
     life.keep("book", move || Arc::clone(&tended).tend(stopping.clone()));
     let kick = Arc::new(Notify::new());
-
-    let expanders = bus
-        .worker(&config.notifications, "notifier", EXPANDERS, |_| String::new())
-        .await
-        .map_err(unfit)?;
-    life.spawn("expanders", Policy::Essential, expanders.tend(life.stopping()));
-    let expand = expand::Expand {
+    let expand = Expand {
         courier: courier.clone(),
         book: Arc::clone(&book),
         kick: Arc::clone(&kick),
     };
-    for n in 0..EXPANDERS {
-        let (worker, expand, stopping) = (Arc::clone(&expanders), expand.clone(), life.stopping());
-        life.keep("expander", move || expand.clone().run(worker.slot(n), stopping.clone()));
-    }
-
+    expand.start(&bus, &config.notifications, &life).await.map_err(unfit)?;
     if let Some(token) = &config.token {
         let api = Api {
             book: Arc::clone(&book),
@@ -149,6 +121,28 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let stopping = life.stopping();
     life.keep("reaper", move || reap(courier.clone(), stopping.clone()));
     life.ready();
+    Ok(())
+}
+
+/// Says how fast the configured endpoints take what they get: not at all, if they cannot be used.
+async fn set_paces(config: &Config, courier: &Courier, life: &Life) -> Result<(), bus::Error> {
+    for endpoint in &config.endpoints {
+        let at_once = if endpoint.broken().is_some() {
+            0
+        } else {
+            config.pace.at_once
+        };
+        let pace = Pace { at_once, ..config.pace };
+        courier.pace(endpoint.name(), pace).await?;
+        if let Some(why) = endpoint.broken() {
+            tracing::error!(
+                endpoint = endpoint.name(),
+                reason = why,
+                "nothing can be sent to an endpoint"
+            );
+            life.degraded(&format!("endpoint {}", endpoint.name()), Some(why.to_owned()));
+        }
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use contract::route;
 use testkit::Redis;
 
 const PATIENCE: Patience = Patience {
-    lease: Duration::from_secs(60),
+    lease: Duration::from_mins(1),
     failures: 3,
     first: Duration::from_millis(300),
     longest: Duration::from_secs(2),
