@@ -4,7 +4,11 @@
 use e2e::PATIENCE;
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::{collections::HashSet, process::Command};
+use std::{
+    collections::HashSet,
+    io::Write as _,
+    process::{Command, Stdio},
+};
 use tempfile::TempDir;
 use testkit::{Process, Received, Redis, Sink, binary, free_port, within};
 use tokio::net::TcpListener;
@@ -390,4 +394,65 @@ async fn an_endpoint_that_is_made_reaches_nothing_that_only_we_can_reach() {
     let error = shown["attempts"][0]["error"].as_str().unwrap();
     assert!(error.contains("not for everybody to reach"), "{error}");
     assert!(ours.received().is_empty());
+}
+
+/// Whether a program that gets secret, id, time and signatures, and the body on standard input, takes it for genuine.
+fn takes(program: &[&str], received: &Received, body: &str) -> bool {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let headers = ["webhook-id", "webhook-timestamp", "webhook-signature"].map(|name| received.header(name));
+    let mut child = Command::new(program[0])
+        .current_dir(root)
+        .args(&program[1..])
+        .arg(SECRET)
+        .args(headers)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    output.status.success() && output.stdout.is_empty()
+}
+
+#[tokio::test]
+async fn receivers_in_other_languages_take_it_for_genuine_and_nothing_else() {
+    let sink = Sink::start(SECRET).await;
+    let rotated = format!("whsec_bmV3ZXI=,{SECRET}");
+    let notifier = Notifier::start(&[&sink.url()], &[("WEBHOOK_HMAC_SECRET", &rotated)]).await;
+    let received = accepted(&sink, &notifier.tell("build.succeeded")).await.remove(0);
+    assert_eq!(
+        received.header("webhook-signature").split(' ').count(),
+        2,
+        "both secrets sign"
+    );
+    for program in [
+        // What is shown to people …
+        &["python3", "contracts/examples/receivers/verify.py"][..],
+        &["node", "contracts/examples/receivers/verify.mjs"],
+        &["bash", "contracts/examples/receivers/verify.sh"],
+        // … and what the specification's authors publish.
+        &[".forge/python/bin/python", "crates/testkit/python/verify.py"],
+        &["node", ".forge/node/verify.mjs"],
+    ] {
+        assert!(takes(program, &received, &received.text), "{program:?}");
+        assert!(
+            !takes(program, &received, &received.text.replace("success", "failure")),
+            "{program:?}"
+        );
+        let mut old = received.clone();
+        for (name, value) in &mut old.headers {
+            if name == "webhook-timestamp" {
+                *value = (value.parse::<i64>().unwrap() - 301).to_string();
+            }
+        }
+        assert!(!takes(program, &old, &received.text), "{program:?}");
+    }
+    let secret: seal::StandardSecret = SECRET.parse().unwrap();
+    let [id, at, signatures] =
+        ["webhook-id", "webhook-timestamp", "webhook-signature"].map(|name| received.header(name));
+    assert!(
+        secret.verify(id, at, received.text.as_bytes(), signatures),
+        "and in Rust"
+    );
 }
