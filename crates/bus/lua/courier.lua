@@ -4,25 +4,36 @@
 --   due:<to>   ZSET delivery -> when it is due                     out:<to>  SET what is being delivered
 --   of:<to>    ZSET delivery -> when it was sent                   to:<to>   HASH pace and health
 --   book       HASH what is written of addressees               edition  STRING how often it was written in
+--   open:<event> HASH how many of its deliveries have not ended (n), and how many are dead
 --   tries:<id> LIST what was tried                                 event:<event> STRING what is delivered
 local PREFIX = ARGV[1]
 local time = redis.call('TIME')
 local NOW = time[1] * 1000 + math.floor(time[2] / 1000)
-local WAIT_SECONDS, DONE_SECONDS, DEAD_SECONDS = 8 * 86400, 86400, 7 * 86400
+local DAY = 86400
+local WAIT_SECONDS, DONE_SECONDS, DEAD_SECONDS = 8 * DAY, DAY / 4, 7 * DAY
 local MOST_DEAD, MOST_LISTED, MOST_TRIES = 10000, 1000, 20
 
 local function key(kind, name) return PREFIX .. kind .. (name or '') end
 
--- An addressee is looked at no later than this; a broken circuit is left alone.
+-- An addressee is looked at no later than this, and never before others that are ready already; a broken circuit is left
+-- alone.
 local function look(to, at)
   local health = redis.call('HMGET', key('to:', to), 'open', 'off')
   if health[2] then return end
-  redis.call('ZADD', key('ready'), 'LT', math.max(at, tonumber(health[1] or 0)), to)
+  redis.call('ZADD', key('ready'), 'LT', math.max(at, NOW, tonumber(health[1] or 0)), to)
+end
+
+-- An addressee is looked at when its next delivery is due, if it has one.
+local function look_again(to)
+  local next = redis.call('ZRANGE', key('due:', to), 0, 0, 'WITHSCORES')
+  if next[2] then look(to, tonumber(next[2])) end
 end
 
 local function wait(id, to, at)
   redis.call('HSET', key('d:', id), 'state', 'waiting', 'due', at)
-  redis.call('EXPIRE', key('d:', id), WAIT_SECONDS)
+  -- The record outlives what is delivered, so that it can say what became of it.
+  redis.call('EXPIRE', key('d:', id), WAIT_SECONDS + DAY)
+  redis.call('EXPIRE', key('event:', redis.call('HGET', key('d:', id), 'event')), WAIT_SECONDS)
   redis.call('ZADD', key('due:', to), at, id)
   look(to, at)
 end
@@ -32,9 +43,22 @@ local function keep(id, seconds)
   redis.call('EXPIRE', key('tries:', id), seconds)
 end
 
+-- One delivery less to wait for; after the last one, what was delivered is kept as long as it may be asked for again.
+local function close(id, dead)
+  local event = redis.call('HGET', key('d:', id), 'event')
+  local open = key('open:', event)
+  if dead then redis.call('HINCRBY', open, 'dead', 1) end
+  if redis.call('HINCRBY', open, 'n', -1) > 0 then return end
+  local any_dead = tonumber(redis.call('HGET', open, 'dead') or 0) > 0
+  redis.call('EXPIRE', key('event:', event), any_dead and DEAD_SECONDS or DONE_SECONDS)
+  redis.call('DEL', open)
+end
+
 local function bury(id, why)
   redis.call('HSET', key('d:', id), 'state', 'dead', 'why', why, 'ended', NOW)
   keep(id, DEAD_SECONDS)
   redis.call('ZADD', key('dead'), NOW, id)
   redis.call('ZREMRANGEBYRANK', key('dead'), 0, -1 - MOST_DEAD)
+  redis.call('ZREMRANGEBYSCORE', key('dead'), '-inf', NOW - DEAD_SECONDS * 1000)
+  close(id, true)
 end

@@ -13,5 +13,6 @@ for _, id in ipairs(held) do
       wait(id, to, NOW)
     end
   end
+  look_again(to)
 end
 return {#held}

@@ -1,24 +1,33 @@
 -- How attempts went: ends a delivery, or puts it aside; and what that says of its addressee.
 -- ARGV 1 prefix 2 failures that break a circuit 3 ms it stays broken at first 4 at most 5 ms of failures after which an
--- addressee is given up; then seven each: id, token, done|dead|again|later, ms until again, what was tried,
--- well|ill|unknown|refusing|gone, why
+-- addressee is given up; then eight each: id, token, done|dead|again|later, ms until again, what was tried,
+-- well|ill|unknown|refusing|busy|gone, why, ms for which it asks to be left alone
 -- -> a word each: done, dead, again, stale, opened, off
 local threshold, first, longest, patience = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local answer = {}
 
 local function turn_off(to, why)
+  if redis.call('HEXISTS', key('to:', to), 'off') == 1 then return end -- It is told once, and why it was at first.
   redis.call('HSET', key('to:', to), 'off', why, 'off_at', NOW)
   redis.call('ZREM', key('ready'), to)
   return 'off'
 end
 
-local function judge(to, health, why)
+local function judge(to, health, why, busy)
   local hash = key('to:', to)
   if health == 'well' then
-    redis.call('HDEL', hash, 'failures', 'open', 'trips', 'since')
+    redis.call('HDEL', hash, 'failures', 'open', 'trips', 'since', 'failed')
   elseif health == 'gone' then
     return turn_off(to, why)
+  elseif health == 'busy' then
+    local open = math.max(NOW + busy, tonumber(redis.call('HGET', hash, 'open') or 0))
+    redis.call('HSET', hash, 'open', open)
+    redis.call('ZADD', key('ready'), 'XX', open, to)
   elseif health == 'ill' or health == 'refusing' then
+    -- Failures that are far apart are not one long failure.
+    local last = tonumber(redis.call('HGET', hash, 'failed') or 0)
+    redis.call('HSET', hash, 'failed', NOW)
+    if NOW - last > patience / 5 then redis.call('HSET', hash, 'since', NOW) end
     redis.call('HSETNX', hash, 'since', NOW)
     if NOW - tonumber(redis.call('HGET', hash, 'since')) > patience then
       return turn_off(to, 'it has failed for too long')
@@ -35,7 +44,7 @@ local function judge(to, health, why)
   end
 end
 
-local function settle(id, token, outcome, pause, tried, health, why)
+local function settle(id, token, outcome, pause, tried, health, why, busy)
   local d = redis.call('HMGET', key('d:', id), 'state', 'token', 'to')
   if d[1] ~= 'sending' or d[2] ~= token then return 'stale' end
   redis.call('ZREM', key('held'), id)
@@ -44,25 +53,22 @@ local function settle(id, token, outcome, pause, tried, health, why)
     redis.call('RPUSH', key('tries:', id), tried)
     redis.call('LTRIM', key('tries:', id), -MOST_TRIES, -1)
   end
-  local said = judge(d[3], health, why)
+  local said = judge(d[3], health, why, tonumber(busy))
   if outcome == 'done' then
     redis.call('HSET', key('d:', id), 'state', 'done', 'ended', NOW)
     keep(id, DONE_SECONDS)
+    close(id)
   elseif outcome == 'dead' then
     bury(id, why)
   else
     if outcome == 'again' then redis.call('HINCRBY', key('d:', id), 'failures', 1) end
-    wait(id, d[3], NOW + tonumber(pause))
+    redis.call('HSET', key('d:', id), 'lost', 0)
     keep(id, WAIT_SECONDS)
+    wait(id, d[3], NOW + tonumber(pause))
   end
-  if redis.call('ZCARD', key('due:', d[3])) > 0 then
-    local next = redis.call('ZRANGE', key('due:', d[3]), 0, 0, 'WITHSCORES')
-    look(d[3], tonumber(next[2]))
-  end
+  look_again(d[3])
   return said or outcome
 end
 
-for i = 6, #ARGV, 7 do
-  answer[#answer + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6])
-end
+for i = 6, #ARGV, 8 do answer[#answer + 1] = settle(unpack(ARGV, i, i + 7)) end
 return answer

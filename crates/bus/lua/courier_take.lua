@@ -1,7 +1,9 @@
 -- Takes what is due, a few of each addressee's, and holds it.
--- ARGV 1 prefix 2 most 3 lease in ms 4 most of one addressee at a time 5 failures that break a circuit
+-- ARGV 1 prefix 2 most 3 lease in ms 4 most of one addressee at a time 5 failures that break a circuit 6 most that may be
+-- out to one addressee, whatever its pace
 -- -> ms until there may be more, how many, (id, token, failures, sent, to, event) each, then (event, payload) each
 local most, lease, share, threshold = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local most_out = tonumber(ARGV[6])
 local taken, count, payloads, events = {}, 0, {}, {}
 
 -- How many may go out to an addressee now; or nothing, and when to look again (never: until one comes back).
@@ -10,11 +12,12 @@ local function room(to)
   if h[1] then return 0 end
   if tonumber(h[2] or 0) > NOW then return 0, tonumber(h[2]) end
   local out, cap = redis.call('SCARD', key('out:', to)), tonumber(h[4] or share)
-  if tonumber(h[3] or 0) >= threshold then cap = 1 end -- One that was given up shows with one whether it is back.
+  cap = math.min(cap, most_out)
+  if tonumber(h[3] or 0) >= threshold then cap = math.min(cap, 1) end -- One that was given up shows with one whether it is back.
   local free, rate = math.min(cap - out, share), tonumber(h[5] or 0)
   if rate <= 0 or free <= 0 then return free end
   local burst = tonumber(h[6] or rate)
-  local tokens = math.min(burst, tonumber(h[7] or burst) + (NOW - tonumber(h[8] or NOW)) * rate / 1000)
+  local tokens = math.min(burst, tonumber(h[7] or burst) + math.max(0, NOW - tonumber(h[8] or NOW)) * rate / 1000)
   redis.call('HSET', key('to:', to), 'tokens', tostring(tokens), 'filled', NOW)
   if tokens < 1 then return 0, NOW + math.ceil((1 - tokens) * 1000 / rate) end
   return math.min(free, math.floor(tokens)), nil, true
@@ -24,7 +27,10 @@ local function take(to, id)
   redis.call('ZREM', key('due:', to), id)
   local d = redis.call('HMGET', key('d:', id), 'failures', 'sent', 'event')
   local payload = d[3] and (events[d[3]] or redis.call('GET', key('event:', d[3])))
-  if not payload then return false end -- It has waited longer than anything is kept.
+  if not payload then
+    if d[3] then bury(id, 'what was to be delivered is not kept any more: it has waited for too long') end
+    return false
+  end
   if not events[d[3]] then
     events[d[3]] = payload
     payloads[#payloads + 1] = d[3]

@@ -6,7 +6,6 @@ if which == 'off' then
   redis.call('ZREM', key('ready'), to)
   return {'ok'}
 end
-if which == 'on' then redis.call('HDEL', key('to:', to), 'off', 'off_at', 'failures', 'open', 'trips', 'since') end
-local next = redis.call('ZRANGE', key('due:', to), 0, 0, 'WITHSCORES')
-if next[2] then look(to, tonumber(next[2])) end
+if which == 'on' then redis.call('HDEL', key('to:', to), 'off', 'off_at', 'failures', 'open', 'trips', 'since', 'failed') end
+look_again(to)
 return {'ok'}

@@ -70,6 +70,8 @@ pub enum Health {
     Unknown,
     /// It answers, and refuses what it gets: no reason to leave it alone, but to give it up some day.
     Refusing,
+    /// It asks to be left alone for so long.
+    Busy(Duration),
     /// It wants nothing more, ever.
     Gone,
 }
@@ -107,7 +109,7 @@ pub enum Told {
 /// How fast an addressee takes deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// So many at a time; with 0 they wait.
+    /// So many at a time.
     pub at_once: u32,
     /// So many per second on average; 0: as they come.
     pub per_second: u32,
@@ -124,8 +126,10 @@ pub struct Patience {
     pub first: Duration,
     /// … and this at most.
     pub longest: Duration,
-    /// An addressee that has failed for so long is given up.
+    /// An addressee that has failed for so long is given up; failures further apart than a fifth of it are not one.
     pub give_up: Duration,
+    /// So many deliveries may be out to one addressee, whatever its pace: others are to have room.
+    pub most_of_one: u32,
 }
 
 /// A delivery as people see it.
@@ -188,6 +192,7 @@ impl Courier {
             patience.lease.as_millis().to_string().into(),
             SHARE.to_string().into(),
             patience.failures.to_string().into(),
+            patience.most_of_one.to_string().into(),
         ];
         let answer = self.run(&self.bus.scripts().courier_take, "take", args).await?;
         let wait = answer.signed(0).and_then(|ms| u64::try_from(ms).ok());
@@ -224,6 +229,7 @@ impl Courier {
                 report.tried.as_str().into(),
                 report.health.word().into(),
                 report.why.as_str().into(),
+                ms(report.health.busy()),
             ]);
         }
         let answer = self.run(&self.bus.scripts().courier_settle, "settle", args).await?;
@@ -284,7 +290,8 @@ impl Courier {
         self.run(&self.bus.scripts().courier_turn, "turn", args).await.map(drop)
     }
 
-    /// Delivers something again that has ended; why not, if it cannot be: `absent`, `waiting` or `forgotten`.
+    /// Delivers something again that has ended; why not, if it cannot be: `absent`, `waiting`, `off` or
+    /// `forgotten`.
     ///
     /// # Errors
     /// When Redis is unreachable.
@@ -383,37 +390,28 @@ impl Courier {
             .map_err(|source| Error::redis(source, "read", &key))
     }
 
-    /// Writes something of an addressee into the book.
+    /// Writes something of an addressee into the book, and its pace; whether what is there was still `before` (nothing, if
+    /// it is empty).
     ///
     /// # Errors
-    /// When Redis is unreachable.
-    pub async fn write(&self, to: &str, text: &str) -> Result<(), Error> {
-        let (book, edition) = (self.key("book", ""), self.key("edition", ""));
-        let failed = |source| Error::redis(source, "write", &book);
-        self.bus
-            .client()
-            .hset::<(), _, _>(&book, (to, text))
-            .await
-            .map_err(failed)?;
-        self.bus.client().incr::<(), _>(&edition).await.map_err(failed)?;
-        Ok(())
+    /// When Redis is unreachable; then it may or may not have been written.
+    pub async fn write(&self, to: &str, before: &str, text: &str, pace: Pace) -> Result<bool, Error> {
+        let numbers = [pace.at_once, pace.per_second].map(|number| Value::from(number.to_string()));
+        let args = [to.into(), before.into(), text.into()].into_iter().chain(numbers);
+        let answer = self
+            .run(&self.bus.scripts().courier_book, "write", args.collect())
+            .await?;
+        Ok(answer.text(0) == "ok")
     }
 
-    /// Strikes an addressee from the book, with all that waits for it.
+    /// Strikes an addressee from the book, with all that waits for it; whether what was there was still `before`.
     ///
     /// # Errors
-    /// When Redis is unreachable; doing it again is harmless.
-    pub async fn strike(&self, to: &str) -> Result<(), Error> {
-        let (book, ready) = (self.key("book", ""), self.key("ready", ""));
-        let failed = |source| Error::redis(source, "strike", &book);
-        let client = self.bus.client();
-        client.hdel::<(), _, _>(&book, to).await.map_err(failed)?;
-        client.incr::<(), _>(self.key("edition", "")).await.map_err(failed)?;
-        client.zrem::<(), _, _>(&ready, to).await.map_err(failed)?;
-        for kind in ["due:", "of:", "to:"] {
-            client.del::<(), _>(self.key(kind, to)).await.map_err(failed)?;
-        }
-        Ok(())
+    /// When Redis is unreachable; then it may or may not have been struck.
+    pub async fn strike(&self, to: &str, before: &str) -> Result<bool, Error> {
+        let args = vec![to.into(), before.into(), "".into(), "0".into(), "0".into()];
+        let answer = self.run(&self.bus.scripts().courier_book, "strike", args).await?;
+        Ok(answer.text(0) == "ok")
     }
 
     fn key(&self, kind: &str, name: &str) -> String {
@@ -447,12 +445,20 @@ impl Fate {
 // === impl Health ===
 
 impl Health {
+    const fn busy(self) -> Duration {
+        match self {
+            Self::Busy(pause) => pause,
+            Self::Well | Self::Ill | Self::Unknown | Self::Refusing | Self::Gone => Duration::ZERO,
+        }
+    }
+
     const fn word(self) -> &'static str {
         match self {
             Self::Well => "well",
             Self::Ill => "ill",
             Self::Unknown => "unknown",
             Self::Refusing => "refusing",
+            Self::Busy(_) => "busy",
             Self::Gone => "gone",
         }
     }

@@ -59,6 +59,7 @@ scripts! {
     courier_settle: DRAINS + COURIER + "../lua/courier_settle.lua",
     courier_reap: DRAINS + COURIER + "../lua/courier_reap.lua",
     courier_turn: DRAINS + COURIER + "../lua/courier_turn.lua",
+    courier_book: FILLS + COURIER + "../lua/courier_book.lua",
     courier_again: DRAINS + COURIER + "../lua/courier_again.lua",
     log_append: FILLS + ALONE + "../lua/log_append.lua",
     log_read: DRAINS + ALONE + "../lua/log_read.lua",

@@ -89,6 +89,7 @@ struct Shown<'a> {
 
 /// So many deliveries are listed unless more are asked for …
 const USUAL: i64 = 50;
+const LONGEST_REASON: usize = 500;
 /// The longest body of a request.
 const BODY_BYTES: usize = 64 * 1024;
 /// … and never more than these.
@@ -136,7 +137,8 @@ async fn endpoints(State(api): State<Api>, Query(limit): Query<Limit>) -> Result
 async fn endpoint(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
     let endpoint = api.find(&id)?;
     let mut shown = api.show(&endpoint).await?;
-    if let (Some(made), Some(shown)) = (api.book.made(&id).await?, shown.as_object_mut()) {
+    let made = api.made(&id).await.and_then(|(_, made)| made);
+    if let (Ok(made), Some(shown)) = (made, shown.as_object_mut()) {
         shown.insert("wanted".to_owned(), serde_json::to_value(&made.wanted)?);
         shown.insert("created_at".to_owned(), json!(made.created_at));
     }
@@ -151,31 +153,38 @@ async fn create(State(api): State<Api>, body: Bytes) -> Result<(StatusCode, Json
     }
     let id = format!("ep-{}", Uuid::new_v4().simple());
     let (made, secret) = Made::new(wanted).ok_or(Problem::NoRandomness)?;
-    api.book.write(&id, &made).await?;
+    api.book.write(&id, "", &made).await?;
     tracing::info!(endpoint = id, "an endpoint was made");
     Ok((StatusCode::CREATED, Json(json!({ "id": id, "secret": secret }))))
 }
 
 async fn replace(State(api): State<Api>, Path(id): Path<String>, body: Bytes) -> Result<StatusCode, Problem> {
     let wanted = api.wanted(&body)?;
-    let mut made = api.made(&id).await?;
+    let (text, made) = api.made(&id).await?;
+    let mut made = made?;
     made.wanted = wanted;
-    api.book.write(&id, &made).await?;
+    unchanged(api.book.write(&id, &text, &made).await?)?;
     tracing::info!(endpoint = id, "an endpoint was changed");
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn remove(State(api): State<Api>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    api.made(&id).await?;
-    api.book.strike(&id).await?;
+    let (text, _) = api.made(&id).await?;
+    unchanged(api.book.strike(&id, &text).await?)?;
     tracing::info!(endpoint = id, "an endpoint was removed");
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn rotate(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    let mut made = api.made(&id).await?;
+    let (text, made) = api.made(&id).await?;
+    let mut made = made?;
+    if !made.can_rotate() {
+        return Err(Problem::Conflict(
+            "five secrets sign already: wait until the oldest ends, a day after it was replaced",
+        ));
+    }
     let secret = made.rotate().ok_or(Problem::NoRandomness)?;
-    api.book.write(&id, &made).await?;
+    unchanged(api.book.write(&id, &text, &made).await?)?;
     tracing::info!(endpoint = id, "the secret of an endpoint was rotated");
     Ok(Json(json!({ "id": id, "secret": secret })))
 }
@@ -188,14 +197,23 @@ async fn enable(State(api): State<Api>, Path(id): Path<String>) -> Result<Status
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn disable(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    why: Option<Json<Why>>,
-) -> Result<StatusCode, Problem> {
+async fn disable(State(api): State<Api>, Path(id): Path<String>, body: Bytes) -> Result<StatusCode, Problem> {
     let endpoint = api.find(&id)?;
-    let reason = why.map(|Json(why)| why.reason).filter(|reason| !reason.is_empty());
-    let reason = reason.unwrap_or_else(|| "disabled by hand".to_owned());
+    let why = if body.is_empty() {
+        Why::default()
+    } else {
+        serde_json::from_slice(&body).map_err(|error| Problem::Unprocessable(error.to_string()))?
+    };
+    if why.reason.len() > LONGEST_REASON {
+        return Err(Problem::Unprocessable(format!(
+            "reason: at most {LONGEST_REASON} bytes"
+        )));
+    }
+    let reason = if why.reason.is_empty() {
+        "disabled by hand".to_owned()
+    } else {
+        why.reason
+    };
     api.book.courier.turn_off(endpoint.name(), &reason).await?;
     tracing::info!(endpoint = id, reason, "an endpoint was disabled by hand");
     Ok(StatusCode::NO_CONTENT)
@@ -259,9 +277,11 @@ async fn resend(
     State(api): State<Api>,
     Path((event, endpoint)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
+    api.find(&endpoint)?;
     let again = api.book.courier.again(&format!("{event}/{endpoint}")).await?;
     again.map_err(|why| match why.as_str() {
         "waiting" => Problem::Conflict("it has not ended yet: it is tried again by itself"),
+        "off" => Problem::Conflict("the endpoint is disabled: enable it first"),
         "forgotten" => Problem::Conflict("what was to be delivered is not kept any more"),
         _ => Problem::NotFound("delivery"),
     })?;
@@ -287,6 +307,17 @@ fn show(record: &Record) -> Value {
     })
 }
 
+/// Somebody else may have changed it since it was read.
+const fn unchanged(written: bool) -> Result<(), Problem> {
+    if written {
+        Ok(())
+    } else {
+        Err(Problem::Conflict(
+            "somebody else has just changed the endpoint: look at it, and ask again",
+        ))
+    }
+}
+
 // === impl Api ===
 
 impl Api {
@@ -295,19 +326,21 @@ impl Api {
         found.ok_or(Problem::NotFound("endpoint"))
     }
 
-    /// One that was made here: those of the configuration are changed there.
-    async fn made(&self, id: &str) -> Result<Made, Problem> {
-        match self.book.made(id).await? {
-            Some(made) => Ok(made),
-            None if self.find(id).is_ok() => Err(Problem::Conflict(
+    /// What is kept of one that was made here, as it is and as it reads: those of the configuration are changed there.
+    async fn made(&self, id: &str) -> Result<(String, Result<Made, Problem>), Problem> {
+        let Some(text) = self.book.courier.written(id).await? else {
+            self.find(id)?;
+            return Err(Problem::Conflict(
                 "the endpoint is the configuration's: change it there",
-            )),
-            None => Err(Problem::NotFound("endpoint")),
-        }
+            ));
+        };
+        let unreadable = |_| Problem::Conflict("what is kept of the endpoint cannot be read by this version");
+        let made = serde_json::from_str(&text).map_err(unreadable);
+        Ok((text, made))
     }
 
     fn wanted(&self, body: &[u8]) -> Result<Wanted, Problem> {
-        let wanted: Wanted = serde_json::from_slice(body).map_err(|error| Problem::Unprocessable(error.to_string()))?;
+        let wanted = Wanted::read(body).map_err(Problem::Unprocessable)?;
         wanted.check(&self.book.guard).map_err(Problem::Unprocessable)?;
         Ok(wanted)
     }

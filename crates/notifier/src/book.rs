@@ -9,6 +9,7 @@ use crate::{
 use bus::{Courier, Pace, clock};
 use seal::StandardSecret;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::{
     collections::HashMap,
     sync::{
@@ -46,7 +47,6 @@ pub(crate) struct Pages {
 
 /// What can be said of an endpoint through the API.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
     /// Where it is; https, and where everybody can reach it, unless the operator allows more.
     pub(crate) url: String,
@@ -88,8 +88,11 @@ struct Kept {
 pub(crate) const MOST: usize = 10_000;
 /// A secret that was replaced signs for so long, in milliseconds.
 const ROTATION_MS: i64 = 24 * 3_600_000;
+/// So many secrets sign at once at most.
+const MOST_SECRETS: usize = 5;
 /// How often others' changes are looked for.
 const LOOK: Duration = Duration::from_secs(1);
+const MOST_PER_SECOND: u32 = 100_000;
 const LONGEST_URL: usize = 2_048;
 const LONGEST_DESCRIPTION: usize = 500;
 
@@ -120,11 +123,14 @@ impl Book {
             return Ok(());
         }
         let mut all = self.configured.clone();
-        for (name, text) in self.courier.book().await? {
-            match self.read(&name, &text) {
-                Ok(endpoint) => all.push(Arc::new(endpoint)),
-                Err(error) => tracing::error!(endpoint = name, error, "what is kept of an endpoint cannot be read"),
-            }
+        let mut book: Vec<_> = self.courier.book().await?.into_iter().collect();
+        book.sort_unstable();
+        for (name, text) in book {
+            let read = self.read(&name, &text).unwrap_or_else(|error| {
+                tracing::error!(endpoint = name, error, "what is kept of an endpoint cannot be read");
+                Endpoint::unreadable(&name, format!("what is kept of it cannot be read: {error}"))
+            });
+            all.push(Arc::new(read));
         }
         *self.pages.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Pages::new(all));
         self.edition.store(edition, Ordering::Release);
@@ -143,28 +149,23 @@ impl Book {
         }
     }
 
-    /// What is kept of an endpoint that was made by the API.
-    pub(crate) async fn made(&self, name: &str) -> Result<Option<Made>, bus::Error> {
-        let text = self.courier.written(name).await?;
-        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
-    }
-
-    /// Writes down an endpoint, and how fast it takes what it gets.
-    pub(crate) async fn write(&self, name: &str, made: &Made) -> Result<(), bus::Error> {
-        let text = serde_json::to_string(made).unwrap_or_default();
-        self.courier.write(name, &text).await?;
+    /// Writes down an endpoint, and how fast it takes what it gets; whether what is there was still `before` (nothing, if it
+    /// is empty).
+    pub(crate) async fn write(&self, name: &str, before: &str, made: &Made) -> Result<bool, bus::Error> {
         let pace = Pace {
             at_once: made.wanted.in_flight.unwrap_or(self.usual.pace.at_once),
             per_second: made.wanted.per_second.unwrap_or(self.usual.pace.per_second),
         };
-        self.courier.pace(name, pace).await?;
-        self.refresh().await
+        let written = self.courier.write(name, before, &made.text(), pace).await?;
+        self.refresh().await?;
+        Ok(written)
     }
 
-    /// Strikes out an endpoint, with all that waits for it.
-    pub(crate) async fn strike(&self, name: &str) -> Result<(), bus::Error> {
-        self.courier.strike(name).await?;
-        self.refresh().await
+    /// Strikes out an endpoint, with all that waits for it; whether what is there was still `before`.
+    pub(crate) async fn strike(&self, name: &str, before: &str) -> Result<bool, bus::Error> {
+        let struck = self.courier.strike(name, before).await?;
+        self.refresh().await?;
+        Ok(struck)
     }
 
     fn read(&self, name: &str, text: &str) -> Result<Endpoint, String> {
@@ -202,6 +203,19 @@ impl Pages {
 // === impl Wanted ===
 
 impl Wanted {
+    /// Reads what was sent to us; what is kept may be of a newer version, and say more.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn read(body: &[u8]) -> Result<Self, String> {
+        const KNOWN: [&str; 6] = ["url", "description", "filter", "schedule", "in_flight", "per_second"];
+        let fields: serde_json::Map<String, Value> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        if let Some(odd) = fields.keys().find(|name| !KNOWN.contains(&name.as_str())) {
+            return Err(format!("{odd}: there is no such field, but {}", KNOWN.join(", ")));
+        }
+        serde_json::from_value(fields.into()).map_err(|error| error.to_string())
+    }
+
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn check(&self, guard: &Guard) -> Result<(), String> {
@@ -214,6 +228,9 @@ impl Wanted {
         guard.check(&url).map_err(|why| format!("url: {why}"))?;
         if self.in_flight.is_some_and(|n| !(1..=256).contains(&n)) {
             return Err("in_flight: expected 1 to 256".to_owned());
+        }
+        if self.per_second.is_some_and(|n| n > MOST_PER_SECOND) {
+            return Err(format!("per_second: expected 0 to {MOST_PER_SECOND}"));
         }
         self.filter.compile().map(drop).map_err(|why| format!("filter: {why}"))
     }
@@ -237,7 +254,17 @@ impl Made {
         Some((made, secret))
     }
 
-    /// A new secret; those before it sign for a day more.
+    /// Whether there is room for another secret: those before it sign for a day more.
+    pub(crate) fn can_rotate(&self) -> bool {
+        let now = clock::now_ms();
+        self.secrets
+            .iter()
+            .filter(|kept| kept.until.is_none_or(|until| until > now))
+            .count()
+            < MOST_SECRETS
+    }
+
+    /// A new secret.
     pub(crate) fn rotate(&mut self) -> Option<String> {
         let (secret, now) = (StandardSecret::random()?, clock::now_ms());
         let end = now.saturating_add(ROTATION_MS);
@@ -250,8 +277,12 @@ impl Made {
             until: None,
         };
         self.secrets.insert(0, kept);
-        self.secrets.truncate(MOST_SECRETS);
         Some(secret)
+    }
+
+    /// As it is kept.
+    fn text(&self) -> String {
+        json!({"wanted": self.wanted, "secrets": self.secrets, "created_at": self.created_at}).to_string()
     }
 
     fn signers(&self) -> Vec<Signer> {
@@ -264,6 +295,3 @@ impl Made {
         self.secrets.iter().filter_map(signer).collect()
     }
 }
-
-/// So many secrets sign at once at most.
-const MOST_SECRETS: usize = 5;

@@ -50,7 +50,11 @@ pub(crate) async fn send(client: &Client, signed: Signed) -> Reply {
     for (name, value) in signed.headers {
         request = request.header(name, value);
     }
-    let response = match request.send().await {
+    let request = match request.build() {
+        Ok(request) => request,
+        Err(error) => return Reply::Unfit(format!("it cannot be sent: {}", chassis::chain(&error.without_url()))),
+    };
+    let response = match client.execute(request).await {
         Ok(response) => response,
         Err(error) => {
             return Reply::Nothing(format!("no reply: {}", chassis::chain(&error.without_url())));

@@ -8,6 +8,7 @@ use crate::{
 use bus::{Pace, Patience, Settings};
 use chassis::{Secret, Setting, Values};
 use contract::{Notification, route::List};
+use reqwest::header::HeaderName;
 use std::time::Duration;
 
 /// The notifier's configuration.
@@ -26,8 +27,9 @@ pub struct Config {
     pub(crate) notifications: List<Notification>,
 }
 
-const URLS: Setting =
-    Setting::new("webhook.url", "Where to send notifications; several, comma-separated").env(&["WEBHOOK_URL"]);
+const URLS: Setting = Setting::new("webhook.url", "Where to send notifications; several, comma-separated")
+    .env(&["WEBHOOK_URL"])
+    .secret();
 const SECRET: Setting = Setting::new(
     "webhook.hmac_secret",
     "Secret that signs them; several, comma-separated, while it is rotated",
@@ -110,7 +112,8 @@ impl Config {
     pub(crate) fn read(values: &mut Values) -> Option<Self> {
         let urls: Vec<String> = values.list(&URLS);
         let secrets: Vec<Secret> = values.list(&SECRET);
-        let prefix: Option<String> = values.get(&PREFIX);
+        let prefix: Option<HeaderName> = values.get(&PREFIX);
+        let prefix = prefix.is_some().then(|| values.get(&PREFIX)).flatten();
         let schedule = values.get(&SCHEDULE);
         let max_in_flight = within(values, &MAX_IN_FLIGHT, 1, 4_096);
         let at_once = within(values, &AT_ONCE, 1, 256);
@@ -132,7 +135,7 @@ impl Config {
                 Err(error) => values.refuse(&SECRET, error),
             }
         }
-        let (prefix, schedule) = (prefix?, schedule?);
+        let (prefix, schedule): (String, Schedule) = (prefix?, schedule?);
         let endpoints = urls
             .iter()
             .map(|url| Endpoint::new(url, signers.clone(), &prefix, schedule))
@@ -153,6 +156,7 @@ impl Config {
                 first: Duration::from_secs(first?.into()),
                 longest: LONGEST_CIRCUIT,
                 give_up: GIVE_UP,
+                most_of_one: (max_in_flight? / 2).max(1),
             },
             token,
             bus,

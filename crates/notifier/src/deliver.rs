@@ -67,7 +67,7 @@ impl Deliver {
         self.metrics.count(outcome.fate, spent.as_secs_f64());
         let (status, body) = match &reply {
             Reply::Status(status, _, body) => (Some(*status), Some(body.as_str())),
-            Reply::Nothing(_) => (None, None),
+            Reply::Nothing(_) | Reply::Unfit(_) => (None, None),
         };
         tracing::info!(
             status,

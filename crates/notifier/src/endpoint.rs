@@ -4,6 +4,7 @@ use crate::{filter::Filter, outcome::Schedule};
 use bytes::Bytes;
 use chassis::Findings;
 use contract::Metadata;
+use reqwest::header::HeaderValue;
 use seal::StandardSecret;
 use serde::Deserialize;
 use std::time::Duration;
@@ -97,6 +98,19 @@ impl Endpoint {
         }
     }
 
+    /// One of which is kept what this version cannot read: what is for it waits.
+    pub(crate) fn unreadable(name: &str, why: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            url: Err(why),
+            signers: Vec::new(),
+            prefix: String::new(),
+            schedule: Schedule::Persistent,
+            filter: Filter::default(),
+            guarded: true,
+        }
+    }
+
     /// Why nothing can be sent there, if so.
     pub(crate) fn broken(&self) -> Option<&str> {
         self.url.as_ref().err().map(String::as_str)
@@ -157,6 +171,8 @@ impl Endpoint {
             headers.push((format!("{}-Signature", self.prefix), signer.secret.sign_body(&body)));
         }
         headers.extend(traceparent.map(|text| ("traceparent".to_owned(), text)));
+        // Whoever wrote the notification may have written anything; what is no header stands in the body all the same.
+        headers.retain(|(_, value)| HeaderValue::from_str(value).is_ok());
         Some(Signed { url, headers, body })
     }
 }
@@ -207,6 +223,22 @@ mod tests {
         assert_eq!(header("webhook-signature").split(' ').count(), 2);
         assert_eq!(header("X-Forge-Signature"), key.seal(&[&signed.body]).hex());
         assert_eq!(header("X-Forge-Event-Type"), "build.failed");
+    }
+
+    #[test]
+    fn what_is_no_header_is_left_out_and_the_rest_is_sent() {
+        let endpoint = Endpoint::new("http://h/", vec![signer("s")], "X-Forge", Schedule::Short);
+        let body = Bytes::from(r#"{"eventId":"0f0e0d0c-0b0a-4908-8706-050403020100","eventType":"build\nfailed"}"#);
+        let head = Head::read(&body).unwrap();
+        let signed = endpoint
+            .sign(&head, body, 1_700_000_000, Some("00-\n".to_owned()))
+            .unwrap();
+        let names: Vec<_> = signed.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(
+            names.contains(&"webhook-signature") && !names.contains(&"traceparent"),
+            "{names:?}"
+        );
+        assert!(!names.contains(&"X-Forge-Event-Type"), "{names:?}");
     }
 
     #[test]

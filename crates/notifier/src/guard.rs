@@ -20,11 +20,12 @@ pub(crate) struct Guard {
 }
 
 /// Addresses that are not for everybody; of IPv6, those among the global unicast ones (`2000::/3`).
-const PRIVATE: [&str; 18] = [
+const PRIVATE: [&str; 19] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
     "127.0.0.0/8",
+    "168.63.129.16/32", // Azure's platform
     "169.254.0.0/16",
     "172.16.0.0/12",
     "192.0.0.0/24",
@@ -159,6 +160,7 @@ mod tests {
             "100.64.0.1",
             "127.0.0.1",
             "127.9.9.9",
+            "168.63.129.16",
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",

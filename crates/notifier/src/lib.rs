@@ -15,7 +15,7 @@ mod rounds;
 
 use api::Api;
 use book::{Book, Usual};
-use bus::{Bus, Courier, Pace};
+use bus::{Bus, Courier};
 use chassis::{Failure, Findings, Life, Service};
 use client::Clients;
 use deliver::Deliver;
@@ -124,16 +124,10 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says how fast the configured endpoints take what they get: not at all, if they cannot be used.
+/// Says how fast the configured endpoints take what they get, and which cannot be used here.
 async fn set_paces(config: &Config, courier: &Courier, life: &Life) -> Result<(), bus::Error> {
     for endpoint in &config.endpoints {
-        let at_once = if endpoint.broken().is_some() {
-            0
-        } else {
-            config.pace.at_once
-        };
-        let pace = Pace { at_once, ..config.pace };
-        courier.pace(endpoint.name(), pace).await?;
+        courier.pace(endpoint.name(), config.pace).await?;
         if let Some(why) = endpoint.broken() {
             tracing::error!(
                 endpoint = endpoint.name(),
@@ -149,10 +143,21 @@ async fn set_paces(config: &Config, courier: &Courier, life: &Life) -> Result<()
 /// Frees what dead notifiers held.
 async fn reap(courier: Courier, stopping: CancellationToken) {
     while stopping.run_until_cancelled(tokio::time::sleep(REAP)).await.is_some() {
-        match courier.reap().await {
-            Ok(0) => {}
-            Ok(freed) => tracing::warn!(freed, "a notifier has died; what it was delivering is delivered again"),
-            Err(error) => tracing::warn!(error = %chassis::chain(&error), "cannot look for what dead notifiers held"),
+        while freed(&courier).await && !stopping.is_cancelled() {}
+    }
+}
+
+/// Frees some of it; whether there was any.
+async fn freed(courier: &Courier) -> bool {
+    match courier.reap().await {
+        Ok(0) => false,
+        Ok(freed) => {
+            tracing::warn!(freed, "a notifier has died; what it was delivering is delivered again");
+            true
+        }
+        Err(error) => {
+            tracing::warn!(error = %chassis::chain(&error), "cannot look for what dead notifiers held");
+            false
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(crate) enum Schedule {
     /// Over three days.
     Persistent,
-    /// Five retries within half a minute, as older senders did.
+    /// Five retries within a quarter of a minute, as older senders did.
     Short,
 }
 
@@ -20,6 +20,8 @@ pub(crate) enum Reply {
     Status(u16, Option<Duration>, String),
     /// No reply, and why: connection, TLS or time-out.
     Nothing(String),
+    /// Nothing could be sent, and why: it is not the receiver's fault.
+    Unfit(String),
 }
 
 /// What to do now.
@@ -92,8 +94,23 @@ impl Schedule {
                     why,
                 };
             }
-            // Who says that it is too much is there.
-            Reply::Status(429, asked, _) => (Health::Refusing, *asked, "the receiver answered 429".to_owned()),
+            Reply::Unfit(why) => {
+                return Outcome {
+                    fate: Fate::Dead,
+                    health: Health::Unknown,
+                    why: why.clone(),
+                };
+            }
+            // Who says when to come again is there, and means all that is for it.
+            Reply::Status(status @ (429 | 503), Some(asked), _) => {
+                let asked = (*asked).min(LONGEST_RETRY_AFTER);
+                (
+                    Health::Busy(asked),
+                    Some(asked),
+                    format!("the receiver answered {status}"),
+                )
+            }
+            Reply::Status(429, None, _) => (Health::Refusing, None, "the receiver answered 429".to_owned()),
             Reply::Status(status @ (408 | 425 | 500..=599), asked, _) => {
                 (Health::Ill, *asked, format!("the receiver answered {status}"))
             }
@@ -197,6 +214,12 @@ mod tests {
             assert_eq!(kind(&status(code)), expected, "{code}");
         }
         assert_eq!(kind(&nothing), ("again", Health::Ill));
+        assert_eq!(kind(&Reply::Unfit(String::new())), ("dead", Health::Unknown));
+        let minute = Duration::from_mins(1);
+        for code in [429, 503] {
+            let busy = Reply::Status(code, Some(minute), String::new());
+            assert_eq!(kind(&busy), ("again", Health::Busy(minute)), "{code}");
+        }
         for schedule in [Schedule::Persistent, Schedule::Short] {
             let last = schedule.decide(&nothing, schedule.attempts(), "x");
             assert_eq!(last.fate, Fate::Dead);

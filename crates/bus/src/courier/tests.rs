@@ -9,6 +9,7 @@ const PATIENCE: Patience = Patience {
     first: Duration::from_millis(300),
     longest: Duration::from_secs(2),
     give_up: Duration::from_hours(1),
+    most_of_one: 50,
 };
 
 async fn courier() -> (Redis, Courier) {
@@ -200,6 +201,31 @@ async fn what_a_dead_notifier_held_is_delivered_by_another_without_a_failure() {
 }
 
 #[tokio::test]
+async fn what_is_dead_for_its_notifiers_deaths_keeps_nothing_else_waiting() {
+    let (_redis, courier) = courier().await;
+    let one = Pace {
+        at_once: 1,
+        per_second: 0,
+    };
+    courier.pace("a", one).await.unwrap();
+    send(&courier, "e1", &["a"]).await;
+    send(&courier, "e2", &["a"]).await;
+    let short = Patience {
+        lease: Duration::from_millis(10),
+        ..PATIENCE
+    };
+    let mut seen = Vec::new();
+    for _ in 0..MOST_DEATHS * 2 {
+        let taken = courier.take(10, short).await.unwrap().taken;
+        seen.extend(taken.into_iter().map(|taken| taken.id));
+        assert!(courier.take(10, short).await.unwrap().taken.is_empty(), "one at a time");
+        tokio::time::sleep(short.lease * 2).await;
+        courier.reap().await.unwrap();
+    }
+    assert!(seen.contains(&"e2/a".to_owned()), "{seen:?}");
+}
+
+#[tokio::test]
 async fn who_is_gone_gets_nothing_until_it_is_turned_on_again() {
     let (_redis, courier) = courier().await;
     send(&courier, "e1", &["a"]).await;
@@ -229,18 +255,20 @@ async fn who_fails_for_too_long_is_given_up() {
     let (_redis, courier) = courier().await;
     send(&courier, "e1", &["a"]).await;
     let hasty = Patience {
-        failures: 100,
-        give_up: Duration::from_millis(100),
+        failures: 1_000,
+        give_up: Duration::from_secs(1),
         ..PATIENCE
     };
-    let mut told = Vec::new();
-    for _ in 0..3 {
+    let begun = tokio::time::Instant::now();
+    loop {
         let taken = take(&courier).await.remove(0);
         let report = report(&taken, Fate::Again(Duration::ZERO), Health::Ill);
-        told.push(courier.settle(&[report], hasty).await.unwrap()[0]);
-        tokio::time::sleep(Duration::from_millis(70)).await;
+        match courier.settle(&[report], hasty).await.unwrap()[0] {
+            Told::Settled => tokio::time::sleep(Duration::from_millis(20)).await,
+            other @ (Told::Stale | Told::Opened | Told::TurnedOff) => break assert_eq!(other, Told::TurnedOff),
+        }
     }
-    assert_eq!(told, [Told::Settled, Told::Settled, Told::TurnedOff]);
+    assert!(begun.elapsed() > hasty.give_up);
     assert!(take(&courier).await.is_empty());
 }
 
@@ -258,4 +286,136 @@ async fn deliveries_that_are_too_many_are_dead_and_told() {
         dead.len() == 1 && dead[0].fields["why"].contains("too many"),
         "{dead:?}"
     );
+}
+
+#[tokio::test]
+async fn a_long_queue_of_one_does_not_come_before_others() {
+    let (_redis, courier) = courier().await;
+    for n in 0..100 {
+        send(&courier, &format!("e{n:03}"), &["long"]).await;
+    }
+    let mut under_way = courier.take(4, PATIENCE).await.unwrap().taken;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    send(&courier, "late", &["other"]).await;
+    // Whenever one ends there is room for one; the other has its turn after one of the long queue's at most.
+    let mut turns = 0;
+    loop {
+        turns += 1;
+        let ended = under_way.remove(0);
+        settle(&courier, &ended, Fate::Done, Health::Well).await;
+        let next = courier.take(1, PATIENCE).await.unwrap().taken.remove(0);
+        if next.to == "other" {
+            break;
+        }
+        under_way.push(next);
+        assert!(turns < 3, "the other waits for the long queue");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn nobody_has_all_the_room_whatever_its_pace() {
+    let (_redis, courier) = courier().await;
+    let greedy = Pace {
+        at_once: 1_000,
+        per_second: 0,
+    };
+    courier.pace("greedy", greedy).await.unwrap();
+    for n in 0..100 {
+        send(&courier, &format!("e{n}"), &["greedy"]).await;
+    }
+    let mut taken = 0;
+    for _ in 0..20 {
+        taken += courier.take(100, PATIENCE).await.unwrap().taken.len();
+    }
+    assert_eq!(taken, 50);
+}
+
+#[tokio::test]
+async fn who_asks_to_be_left_alone_is_with_all_that_is_for_it() {
+    let (_redis, courier) = courier().await;
+    for n in 0..12 {
+        send(&courier, &format!("e{n:02}"), &["a"]).await;
+    }
+    let taken = take(&courier).await;
+    let pause = Duration::from_millis(400);
+    settle(&courier, &taken[0], Fate::Again(pause), Health::Busy(pause)).await;
+    let round = courier.take(100, PATIENCE).await.unwrap();
+    assert!(round.taken.is_empty(), "{round:?}");
+    tokio::time::sleep(pause).await;
+    assert_eq!(take(&courier).await.len(), 1, "what there was room for");
+}
+
+#[tokio::test]
+async fn failures_that_are_far_apart_are_not_one() {
+    let (_redis, courier) = courier().await;
+    let hasty = Patience {
+        failures: 100,
+        give_up: Duration::from_millis(200),
+        ..PATIENCE
+    };
+    for n in 0..8 {
+        send(&courier, &format!("e{n}"), &["a"]).await;
+        let taken = take(&courier).await.remove(0);
+        let refused = report(&taken, Fate::Dead, Health::Refusing);
+        assert_eq!(courier.settle(&[refused], hasty).await.unwrap(), [Told::Settled], "{n}");
+        tokio::time::sleep(hasty.give_up / 4).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_kept_any_more_is_a_dead_letter_and_not_nothing() {
+    let (redis, courier) = courier().await;
+    send(&courier, "e1", &["a"]).await;
+    redis.cli(&["DEL", "{forge:notifications}:deliveries:event:e1"]);
+    assert!(take(&courier).await.is_empty());
+    let dead = courier.newest(None, 1).await.unwrap();
+    assert!(dead[0].fields["why"].contains("not kept any more"), "{dead:?}");
+}
+
+#[tokio::test]
+async fn what_everybody_has_is_kept_for_hours_and_not_for_days() {
+    let (redis, courier) = courier().await;
+    let ttl = |kind: &str| -> i64 {
+        let key = format!("{{forge:notifications}}:deliveries:{kind}");
+        redis.cli(&["TTL", &key]).trim().parse().unwrap()
+    };
+    send(&courier, "e1", &["a", "b"]).await;
+    let taken = take(&courier).await;
+    settle(&courier, &taken[0], Fate::Done, Health::Well).await;
+    assert!(ttl("event:e1") > 7 * 86_400, "one still waits for it");
+    settle(&courier, &taken[1], Fate::Done, Health::Well).await;
+    assert!((1..=6 * 3_600).contains(&ttl("event:e1")), "{}", ttl("event:e1"));
+    assert_eq!(ttl("open:e1"), -2, "nothing is left of it");
+    assert_eq!(courier.again("e1/a").await.unwrap(), Ok(()));
+    assert!(ttl("event:e1") > 7 * 86_400);
+    let taken = take(&courier).await;
+    settle(&courier, &taken[0], Fate::Dead, Health::Unknown).await;
+    assert!(
+        (5 * 86_400..=7 * 86_400).contains(&ttl("event:e1")),
+        "a dead one may be asked for"
+    );
+}
+
+#[tokio::test]
+async fn what_somebody_else_has_changed_meanwhile_is_not_written_over() {
+    let (_redis, courier) = courier().await;
+    let pace = Pace {
+        at_once: 1,
+        per_second: 0,
+    };
+    assert!(courier.write("a", "", "first", pace).await.unwrap());
+    assert!(!courier.write("a", "", "another", pace).await.unwrap());
+    assert!(courier.write("a", "first", "second", pace).await.unwrap());
+    assert!(!courier.strike("a", "first").await.unwrap());
+    assert_eq!(
+        (
+            courier.written("a").await.unwrap().as_deref(),
+            courier.edition().await.unwrap()
+        ),
+        (Some("second"), 2)
+    );
+    send(&courier, "e1", &["a"]).await;
+    assert!(courier.strike("a", "second").await.unwrap());
+    assert!(courier.book().await.unwrap().is_empty() && take(&courier).await.is_empty());
 }

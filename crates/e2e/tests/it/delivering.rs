@@ -246,7 +246,10 @@ async fn what_cannot_be_used_is_degraded_and_the_rest_goes_on() {
         (&endpoints[0]["state"], &endpoints[1]["state"]),
         (&json!("degraded"), &json!("ok"))
     );
-    assert_eq!(endpoints[0]["waiting"], 1, "what is for it waits");
+    within(PATIENCE, "what is for it waits", async || {
+        (notifier.endpoints().await[0]["waiting"] == 1).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -394,6 +397,83 @@ async fn an_endpoint_that_is_made_reaches_nothing_that_only_we_can_reach() {
     let error = shown["attempts"][0]["error"].as_str().unwrap();
     assert!(error.contains("not for everybody to reach"), "{error}");
     assert!(ours.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_receiver_with_all_its_attempts_hanging_leaves_room_for_others() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hanging = format!("http://{}/", silent.local_addr().unwrap());
+    let well = Sink::start(SECRET).await;
+    let greedy = [("WEBHOOK_MAX_IN_FLIGHT", "4"), ("WEBHOOK_ENDPOINT_IN_FLIGHT", "256")];
+    let notifier = Notifier::start(&[&hanging, &well.url()], &greedy).await;
+    let ids: HashSet<_> = (0..50).map(|_| notifier.tell("build.succeeded")).collect();
+    within(PATIENCE, "all arrive at the other", async || {
+        let came: HashSet<_> = well
+            .received()
+            .iter()
+            .map(|r| r.header("webhook-id").to_owned())
+            .collect();
+        (came == ids).then_some(())
+    })
+    .await;
+    assert_eq!(notifier.endpoints().await[0]["failures"], 0, "they hang still");
+}
+
+#[tokio::test]
+async fn what_a_producer_writes_breaks_no_circuit() {
+    let sink = Sink::start(SECRET).await;
+    let notifier = Notifier::start(&[&sink.url()], &[]).await;
+    for _ in 0..6 {
+        let id = notifier.tell("build\nfailed");
+        assert!(accepted(&sink, &id).await[0].verified);
+    }
+    assert_eq!(notifier.endpoints().await[0]["state"], "ok");
+}
+
+#[tokio::test]
+async fn who_rotates_at_once_with_others_is_told_and_what_a_newer_version_wrote_is_kept() {
+    let sink = Sink::start(SECRET).await;
+    let notifier = Notifier::start(&[], &[("WEBHOOK_ALLOW_NETWORKS", "127.0.0.0/8")]).await;
+    let (_, made) = notifier.make(json!({"url": sink.url()})).await;
+    let id = made["id"].as_str().unwrap();
+    let path = format!("/v1/endpoints/{id}/rotate");
+    let rotations = futures_util::future::join_all((0..8).map(|_| notifier.post(&path))).await;
+    let done = rotations.iter().filter(|status| **status == 200).count();
+    assert!((1..=4).contains(&done), "five secrets sign at most: {rotations:?}");
+    assert_eq!(
+        rotations.iter().filter(|status| **status == 409).count(),
+        8 - done,
+        "{rotations:?}"
+    );
+    let received = accepted(&sink, &notifier.tell("build.succeeded")).await.remove(0);
+    assert_eq!(
+        received.header("webhook-signature").split(' ').count(),
+        1 + done,
+        "none was lost"
+    );
+
+    let book = "{forge:notifications}:deliveries:book";
+    let kept = notifier.redis.cli(&["--raw", "HGET", book, id]);
+    let mut kept: Value = serde_json::from_str(&kept).unwrap();
+    kept["wanted"]["of_a_newer_version"] = json!(true);
+    notifier.redis.cli(&["HSET", book, id, &kept.to_string()]);
+    notifier.redis.cli(&["HSET", book, "ep-broken", "{"]);
+    notifier
+        .redis
+        .cli(&["INCR", "{forge:notifications}:deliveries:edition"]);
+    within(PATIENCE, "what cannot be read is shown", async || {
+        let endpoints = notifier.endpoints().await;
+        let broken = endpoints.iter().find(|endpoint| endpoint["id"] == "ep-broken")?;
+        (broken["state"] == "degraded" && endpoints.len() == 2).then_some(())
+    })
+    .await;
+    accepted(&sink, &notifier.tell("build.succeeded")).await;
+    let removed = notifier
+        .ask(Method::DELETE, "/v1/endpoints/ep-broken")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(removed.status(), 204, "it can be removed");
 }
 
 /// Whether a program that gets secret, id, time and signatures, and the body on standard input, takes it for genuine.
