@@ -34,8 +34,6 @@ pub(crate) struct Intake {
     _folder: TempDir,
 }
 
-/// Ticks of the clock in /proc per second: fixed for all of Linux's user space.
-const TICKS: u64 = 100;
 /// The core that they run on.
 const CORE: &str = "0";
 /// How often what was queued is thrown away, so that no list grows full.
@@ -126,25 +124,15 @@ impl Intake {
         self.port
     }
 
-    /// How long it has been on a processor so far, its children not counted.
+    /// How long it has been on a processor so far, its children not counted. `taskset` has become the program by now: it
+    /// is the same process.
     pub(crate) fn core(&self) -> Duration {
-        let stat = self.read("stat");
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        // Fields 14 and 15 of proc(5), in user and in kernel mode; the first two are cut off.
-        let ticks = |n: usize| fields[n].parse::<u64>().unwrap();
-        Duration::from_millis((ticks(11) + ticks(12)) * 1_000 / TICKS)
+        bench::core(self.process.id())
     }
 
     /// The most memory it ever had.
     pub(crate) fn peak_mib(&self) -> f64 {
-        let status = self.read("status");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        peak.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
-    }
-
-    /// A file of /proc. `taskset` has become the program by now: it is the same process.
-    fn read(&self, file: &str) -> String {
-        std::fs::read_to_string(format!("/proc/{}/{file}", self.process.id())).unwrap()
+        bench::peak_mib(self.process.id())
     }
 }
 
