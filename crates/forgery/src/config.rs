@@ -168,10 +168,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_hours(24);
 
 impl Config {
     pub(crate) fn read(values: &mut Values) -> Option<Self> {
-        let slots = values.get(&SLOTS);
-        if slots.is_some_and(|slots| !(1..=64).contains(&slots)) {
-            values.refuse(&SLOTS, "expected 1 to 64");
-        }
+        let slots = values.within(&SLOTS, 1..=64);
         let work_dir: Option<PathBuf> = values.get(&WORK_DIR);
         let timeout = values.get(&TIMEOUT).map(Duration::from_secs);
         if timeout.is_some_and(|timeout| timeout.is_zero() || timeout > LONGEST_TIMEOUT) {
@@ -181,10 +178,7 @@ impl Config {
         let (keep_images, min_free_mib) = (values.get(&KEEP), values.get(&MIN_FREE));
         let (secrets_dir, host_network) = (values.optional(&SECRETS), values.get(&HOST_NETWORK));
         let builders = values.get(&BUILDERS).map(|text: String| listed(&text));
-        let (artifacts, artifact_days) = (values.optional(&ARTIFACTS), values.get::<u32>(&ARTIFACT_DAYS));
-        if artifact_days.is_some_and(|days| !(1..=3_650).contains(&days)) {
-            values.refuse(&ARTIFACT_DAYS, "expected 1 to 3650");
-        }
+        let (artifacts, artifact_days) = (values.optional(&ARTIFACTS), values.within(&ARTIFACT_DAYS, 1..=3_650));
         let silence = values.get(&SILENCE).map(Duration::from_secs);
         let steps = Steps::read(values);
         let git = Git::read(values, work_dir.as_ref());

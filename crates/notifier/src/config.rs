@@ -112,16 +112,18 @@ impl Config {
     pub(crate) fn read(values: &mut Values) -> Option<Self> {
         let urls: Vec<String> = values.list(&URLS);
         let secrets: Vec<Secret> = values.list(&SECRET);
-        let prefix: Option<HeaderName> = values.get(&PREFIX);
-        let prefix = prefix.is_some().then(|| values.get(&PREFIX)).flatten();
+        let prefix: Option<String> = values.get(&PREFIX);
+        if let Some(Err(error)) = prefix.as_ref().map(|prefix| prefix.parse::<HeaderName>()) {
+            values.refuse(&PREFIX, error);
+        }
         let schedule = values.get(&SCHEDULE);
-        let max_in_flight = within(values, &MAX_IN_FLIGHT, 1, 4_096);
-        let at_once = within(values, &AT_ONCE, 1, 256);
+        let max_in_flight = values.within::<u32>(&MAX_IN_FLIGHT, 1..=4_096);
+        let at_once = values.within(&AT_ONCE, 1..=256);
         let per_second = values.get(&PER_SECOND);
         let token = values.optional(&TOKEN);
         let guard = Guard::new(values.list(&NETWORKS));
-        let failures = within(values, &CIRCUIT_FAILURES, 1, 1_000);
-        let first = within(values, &CIRCUIT_SECONDS, 1, 3_600);
+        let failures = values.within(&CIRCUIT_FAILURES, 1..=1_000);
+        let first = values.within::<u32>(&CIRCUIT_SECONDS, 1..=3_600);
         let name: String = values.get(&LIST)?;
         let notifications = contract::route::notifications()
             .named(&name)
@@ -163,13 +165,4 @@ impl Config {
             notifications: notifications?,
         })
     }
-}
-
-fn within(values: &mut Values, setting: &Setting, least: u32, most: u32) -> Option<u32> {
-    let number: u32 = values.get(setting)?;
-    if !(least..=most).contains(&number) {
-        values.refuse(setting, format!("expected {least} to {most}"));
-        return None;
-    }
-    Some(number)
 }

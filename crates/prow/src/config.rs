@@ -303,10 +303,7 @@ impl Config {
         let unregistered = values.get(&UNREGISTERED);
         let bus = Settings::read(values)?;
         let (running, waiting) = (values.get(&RUNNING), values.get(&WAITING));
-        let every = values.get(&RECONCILE);
-        if every.is_some_and(|every| !(1..=300).contains(&every)) {
-            values.refuse(&RECONCILE, "expected 1 to 300");
-        }
+        let every = values.within(&RECONCILE, 1..=300);
         let deadlines = Deadlines {
             running: Duration::from_secs(running?),
             waiting: Duration::from_secs(waiting?),
@@ -347,10 +344,7 @@ impl Config {
 /// Whose deliveries are looked after, if anybody's are.
 fn hooks(values: &mut Values) -> Option<Hooks> {
     let api: String = values.get(&GITHUB_API)?;
-    let every: u64 = values.get(&SWEEP)?;
-    if !(5..=3_600).contains(&every) {
-        values.refuse(&SWEEP, "expected 5 to 3600");
-    }
+    let every = values.within(&SWEEP, 5..=3_600);
     if !["https://", "http://"].iter().any(|scheme| api.starts_with(scheme)) {
         values.refuse(&GITHUB_API, "expected https://host");
     }
@@ -378,7 +372,7 @@ fn hooks(values: &mut Values) -> Option<Hooks> {
         }
         (None, _, _) => None,
     };
-    let every = Duration::from_secs(every);
+    let every = Duration::from_secs(every?);
     identity.map(|identity| Hooks { api, identity, every })
 }
 

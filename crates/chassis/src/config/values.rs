@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    ops::RangeInclusive,
     path::Path,
     str::FromStr,
 };
@@ -114,6 +115,19 @@ impl Values {
             return None;
         };
         self.parse(setting, &text)
+    }
+
+    /// A number that must have a value, from the least to the most that it may be.
+    pub fn within<T>(&mut self, setting: &Setting, range: RangeInclusive<T>) -> Option<T>
+    where
+        T: FromStr<Err: fmt::Display> + PartialOrd + fmt::Display,
+    {
+        let number = self.get(setting)?;
+        if !range.contains(&number) {
+            self.refuse(setting, format!("expected {} to {}", range.start(), range.end()));
+            return None;
+        }
+        Some(number)
     }
 
     /// A setting that may have no value; empty counts as none.

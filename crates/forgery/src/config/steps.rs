@@ -70,10 +70,8 @@ impl Steps {
     }
 
     pub(super) fn read(values: &mut Values) -> Option<Self> {
-        let (memory_mib, cpus, pids) = (values.get(&MEMORY), values.get::<f64>(&CPUS), values.get::<i64>(&PIDS));
-        if cpus.is_some_and(|cpus| !(0.0..=MOST_CPUS).contains(&cpus)) {
-            values.refuse(&CPUS, "expected 0 to 1024");
-        }
+        let (memory_mib, pids) = (values.get(&MEMORY), values.get::<i64>(&PIDS));
+        let cpus = values.within(&CPUS, 0.0..=MOST_CPUS);
         if pids.is_some_and(|pids| pids < 0) {
             values.refuse(&PIDS, "expected 0 or more");
         }
