@@ -29,18 +29,29 @@ local function look_again(to)
   if next[2] then look(to, tonumber(next[2])) end
 end
 
-local function wait(id, to, at)
-  redis.call('HSET', key('d:', id), 'state', 'waiting', 'due', at)
-  -- The record outlives what is delivered, so that it can say what became of it.
-  redis.call('EXPIRE', key('d:', id), WAIT_SECONDS + DAY)
-  redis.call('EXPIRE', key('event:', redis.call('HGET', key('d:', id), 'event')), WAIT_SECONDS)
-  redis.call('ZADD', key('due:', to), at, id)
-  look(to, at)
+-- How fast an addressee takes deliveries; what waits may go out by now.
+local function pace(to, at_once, per_second)
+  redis.call('HSET', key('to:', to), 'cap', at_once, 'rate', per_second)
+  look_again(to)
+end
+
+local function turn_off(to, why)
+  redis.call('HSET', key('to:', to), 'off', why, 'off_at', NOW)
+  redis.call('ZREM', key('ready'), to)
 end
 
 local function keep(id, seconds)
   redis.call('EXPIRE', key('d:', id), seconds)
   redis.call('EXPIRE', key('tries:', id), seconds)
+end
+
+local function wait(id, to, at)
+  redis.call('HSET', key('d:', id), 'state', 'waiting', 'due', at)
+  -- The record outlives what is delivered, so that it can say what became of it.
+  keep(id, WAIT_SECONDS + DAY)
+  redis.call('EXPIRE', key('event:', redis.call('HGET', key('d:', id), 'event')), WAIT_SECONDS)
+  redis.call('ZADD', key('due:', to), at, id)
+  look(to, at)
 end
 
 -- One delivery less to wait for; after the last one, what was delivered is kept as long as it may be asked for again.

@@ -11,7 +11,6 @@ if after == '' then
   for _, kind in ipairs({'due:', 'of:', 'to:'}) do redis.call('DEL', key(kind, to)) end
 else
   redis.call('HSET', key('book'), to, after)
-  redis.call('HSET', key('to:', to), 'cap', ARGV[5], 'rate', ARGV[6], 'burst', ARGV[6])
-  look_again(to)
+  pace(to, ARGV[5], ARGV[6])
 end
 return {'ok'}

@@ -2,9 +2,6 @@
 -- ARGV 1 prefix 2 event 3 payload 4 most that wait for one addressee 5... addressees
 -- -> how many were made; then those whose deliveries are full
 local event, most, made, full = ARGV[2], tonumber(ARGV[4]), 0, {}
-local function first()
-  redis.call('SET', key('event:', event), ARGV[3], 'EX', WAIT_SECONDS)
-end
 for i = 5, #ARGV do
   local to = ARGV[i]
   local id = event .. '/' .. to
@@ -13,7 +10,7 @@ for i = 5, #ARGV do
     if redis.call('HINCRBY', key('open:', event), 'n', 1) == 1 then
       redis.call('EXPIRE', key('open:', event), WAIT_SECONDS + DAY)
     end
-    if made == 1 then first() end
+    if made == 1 then redis.call('SET', key('event:', event), ARGV[3], 'EX', WAIT_SECONDS) end
     redis.call('HSET', key('d:', id), 'to', to, 'event', event, 'sent', NOW, 'failures', 0, 'token', 0, 'lost', 0)
     redis.call('ZADD', key('of:', to), NOW, id)
     redis.call('ZREMRANGEBYRANK', key('of:', to), 0, -1 - MOST_LISTED)

@@ -6,10 +6,9 @@
 local threshold, first, longest, patience = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local answer = {}
 
-local function turn_off(to, why)
+local function give_up(to, why)
   if redis.call('HEXISTS', key('to:', to), 'off') == 1 then return end -- It is told once, and why it was at first.
-  redis.call('HSET', key('to:', to), 'off', why, 'off_at', NOW)
-  redis.call('ZREM', key('ready'), to)
+  turn_off(to, why)
   return 'off'
 end
 
@@ -18,7 +17,7 @@ local function judge(to, health, why, busy)
   if health == 'well' then
     redis.call('HDEL', hash, 'failures', 'open', 'trips', 'since', 'failed')
   elseif health == 'gone' then
-    return turn_off(to, why)
+    return give_up(to, why)
   elseif health == 'busy' then
     local open = math.max(NOW + busy, tonumber(redis.call('HGET', hash, 'open') or 0))
     redis.call('HSET', hash, 'open', open)
@@ -30,7 +29,7 @@ local function judge(to, health, why, busy)
     if NOW - last > patience / 5 then redis.call('HSET', hash, 'since', NOW) end
     redis.call('HSETNX', hash, 'since', NOW)
     if NOW - tonumber(redis.call('HGET', hash, 'since')) > patience then
-      return turn_off(to, 'it has failed for too long')
+      return give_up(to, 'it has failed for too long')
     end
     if health == 'refusing' then return end
     local failures = redis.call('HINCRBY', hash, 'failures', 1)
@@ -63,7 +62,6 @@ local function settle(id, token, outcome, pause, tried, health, why, busy)
   else
     if outcome == 'again' then redis.call('HINCRBY', key('d:', id), 'failures', 1) end
     redis.call('HSET', key('d:', id), 'lost', 0)
-    keep(id, WAIT_SECONDS)
     wait(id, d[3], NOW + tonumber(pause))
   end
   look_again(d[3])

@@ -8,7 +8,7 @@ local taken, count, payloads, events = {}, 0, {}, {}
 
 -- How many may go out to an addressee now; or nothing, and when to look again (never: until one comes back).
 local function room(to)
-  local h = redis.call('HMGET', key('to:', to), 'off', 'open', 'failures', 'cap', 'rate', 'burst', 'tokens', 'filled')
+  local h = redis.call('HMGET', key('to:', to), 'off', 'open', 'failures', 'cap', 'rate', 'tokens', 'filled')
   if h[1] then return 0 end
   if tonumber(h[2] or 0) > NOW then return 0, tonumber(h[2]) end
   local out, cap = redis.call('SCARD', key('out:', to)), tonumber(h[4] or share)
@@ -16,8 +16,8 @@ local function room(to)
   if tonumber(h[3] or 0) >= threshold then cap = math.min(cap, 1) end -- One that was given up shows with one whether it is back.
   local free, rate = math.min(cap - out, share), tonumber(h[5] or 0)
   if rate <= 0 or free <= 0 then return free end
-  local burst = tonumber(h[6] or rate)
-  local tokens = math.min(burst, tonumber(h[7] or burst) + math.max(0, NOW - tonumber(h[8] or NOW)) * rate / 1000)
+  -- A second's worth may come at once.
+  local tokens = math.min(rate, tonumber(h[6] or rate) + math.max(0, NOW - tonumber(h[7] or NOW)) * rate / 1000)
   redis.call('HSET', key('to:', to), 'tokens', tostring(tokens), 'filled', NOW)
   if tokens < 1 then return 0, NOW + math.ceil((1 - tokens) * 1000 / rate) end
   return math.min(free, math.floor(tokens)), nil, true

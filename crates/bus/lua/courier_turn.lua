@@ -1,11 +1,12 @@
--- Gives an addressee up, tries it again, or only looks whether something is due.
--- ARGV 1 prefix 2 addressee 3 off|on|look 4 why it is given up
-local to, which, why = ARGV[2], ARGV[3], ARGV[4]
+-- Gives an addressee up, tries it again, or says how fast it takes deliveries.
+-- ARGV 1 prefix 2 addressee 3 off|on|pace 4 why it is given up, or at once 5 per second
+local to, which = ARGV[2], ARGV[3]
 if which == 'off' then
-  redis.call('HSET', key('to:', to), 'off', why, 'off_at', NOW)
-  redis.call('ZREM', key('ready'), to)
-  return {'ok'}
+  turn_off(to, ARGV[4])
+elseif which == 'on' then
+  redis.call('HDEL', key('to:', to), 'off', 'off_at', 'failures', 'open', 'trips', 'since', 'failed')
+  look_again(to)
+else
+  pace(to, ARGV[4], ARGV[5])
 end
-if which == 'on' then redis.call('HDEL', key('to:', to), 'off', 'off_at', 'failures', 'open', 'trips', 'since', 'failed') end
-look_again(to)
 return {'ok'}

@@ -257,16 +257,8 @@ impl Courier {
     /// # Errors
     /// When Redis is unreachable.
     pub async fn pace(&self, to: &str, pace: Pace) -> Result<(), Error> {
-        let key = self.key("to:", to);
-        let fields = [
-            ("cap", pace.at_once),
-            ("rate", pace.per_second),
-            ("burst", pace.per_second),
-        ];
-        let fields = fields.map(|(name, number)| (name, number.to_string()));
-        let set: Result<Value, _> = self.bus.client().hset(&key, fields.to_vec()).await;
-        set.map_err(|source| Error::redis(source, "pace", &key))?;
-        self.turn(to, "look", "").await // What waits may go out by now.
+        let [at_once, per_second] = pace.words();
+        self.turn([to.into(), "pace".into(), at_once, per_second]).await
     }
 
     /// Gives an addressee up: nothing is sent to it, and what waits for it waits.
@@ -274,7 +266,7 @@ impl Courier {
     /// # Errors
     /// When Redis is unreachable.
     pub async fn turn_off(&self, to: &str, why: &str) -> Result<(), Error> {
-        self.turn(to, "off", why).await
+        self.turn([to.into(), "off".into(), why.into()]).await
     }
 
     /// Tries an addressee again, whatever it did before.
@@ -282,12 +274,12 @@ impl Courier {
     /// # Errors
     /// When Redis is unreachable.
     pub async fn turn_on(&self, to: &str) -> Result<(), Error> {
-        self.turn(to, "on", "").await
+        self.turn([to.into(), "on".into()]).await
     }
 
-    async fn turn(&self, to: &str, which: &str, why: &str) -> Result<(), Error> {
-        let args = vec![to.into(), which.into(), why.into()];
-        self.run(&self.bus.scripts().courier_turn, "turn", args).await.map(drop)
+    async fn turn<const N: usize>(&self, args: [Value; N]) -> Result<(), Error> {
+        let script = &self.bus.scripts().courier_turn;
+        self.run(script, "turn", args.to_vec()).await.map(drop)
     }
 
     /// Delivers something again that has ended; why not, if it cannot be: `absent`, `waiting`, `off` or
@@ -396,11 +388,9 @@ impl Courier {
     /// # Errors
     /// When Redis is unreachable; then it may or may not have been written.
     pub async fn write(&self, to: &str, before: &str, text: &str, pace: Pace) -> Result<bool, Error> {
-        let numbers = [pace.at_once, pace.per_second].map(|number| Value::from(number.to_string()));
-        let args = [to.into(), before.into(), text.into()].into_iter().chain(numbers);
-        let answer = self
-            .run(&self.bus.scripts().courier_book, "write", args.collect())
-            .await?;
+        let [at_once, per_second] = pace.words();
+        let args = vec![to.into(), before.into(), text.into(), at_once, per_second];
+        let answer = self.run(&self.bus.scripts().courier_book, "write", args).await?;
         Ok(answer.text(0) == "ok")
     }
 
@@ -409,7 +399,7 @@ impl Courier {
     /// # Errors
     /// When Redis is unreachable; then it may or may not have been struck.
     pub async fn strike(&self, to: &str, before: &str) -> Result<bool, Error> {
-        let args = vec![to.into(), before.into(), "".into(), "0".into(), "0".into()];
+        let args = vec![to.into(), before.into(), "".into()];
         let answer = self.run(&self.bus.scripts().courier_book, "strike", args).await?;
         Ok(answer.text(0) == "ok")
     }
@@ -426,6 +416,14 @@ impl Courier {
     ) -> Result<script::Answer, Error> {
         let args = [Value::from(self.prefix.as_str())].into_iter().chain(args).collect();
         script::run(self.bus.client(), script, operation, vec![self.key("ready", "")], args).await
+    }
+}
+
+// === impl Pace ===
+
+impl Pace {
+    fn words(self) -> [Value; 2] {
+        [self.at_once, self.per_second].map(|number| Value::from(number.to_string()))
     }
 }
 
