@@ -12,10 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -27,7 +24,6 @@ pub(crate) struct Book {
     configured: Vec<Arc<Endpoint>>,
     usual: Usual,
     pages: RwLock<Arc<Pages>>,
-    edition: AtomicI64,
 }
 
 /// What an endpoint has unless it says otherwise.
@@ -41,6 +37,8 @@ pub(crate) struct Usual {
 /// The endpoints at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Pages {
+    /// How often the book had been written in; `None` while it was not read.
+    edition: Option<i64>,
     all: Vec<Arc<Endpoint>>,
     by_name: HashMap<String, usize>,
 }
@@ -105,9 +103,8 @@ impl Book {
             courier,
             guard,
             usual,
-            pages: RwLock::new(Arc::new(Pages::new(configured.clone()))),
+            pages: RwLock::new(Arc::new(Pages::new(None, configured.clone()))),
             configured,
-            edition: AtomicI64::new(-1),
         }
     }
 
@@ -118,8 +115,9 @@ impl Book {
 
     /// Reads it again if somebody has written in it.
     pub(crate) async fn refresh(&self) -> Result<(), bus::Error> {
-        let edition = self.courier.edition().await?;
-        if edition == self.edition.load(Ordering::Acquire) {
+        // Asked before reading: what is written meanwhile is read the next time.
+        let edition = Some(self.courier.edition().await?);
+        if edition == self.pages().edition {
             return Ok(());
         }
         let mut all = self.configured.clone();
@@ -132,8 +130,7 @@ impl Book {
             });
             all.push(Arc::new(read));
         }
-        *self.pages.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Pages::new(all));
-        self.edition.store(edition, Ordering::Release);
+        *self.pages.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Pages::new(edition, all));
         Ok(())
     }
 
@@ -180,12 +177,13 @@ impl Book {
 // === impl Pages ===
 
 impl Pages {
-    fn new(all: Vec<Arc<Endpoint>>) -> Self {
+    fn new(edition: Option<i64>, all: Vec<Arc<Endpoint>>) -> Self {
         let by_name = all
             .iter()
             .enumerate()
             .map(|(n, endpoint)| (endpoint.name().to_owned(), n));
         Self {
+            edition,
             by_name: by_name.collect(),
             all,
         }
