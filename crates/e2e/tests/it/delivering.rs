@@ -126,6 +126,16 @@ async fn accepted(sink: &Sink, id: &str) -> Vec<Received> {
     .await
 }
 
+/// Waits until a receiver was sent just these events.
+async fn all_arrive(sink: &Sink, ids: &HashSet<String>) {
+    within(PATIENCE, "all arrive", async || {
+        let received = sink.received();
+        let came: HashSet<_> = received.iter().map(|r| r.header("webhook-id").to_owned()).collect();
+        (came == *ids).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn who_answers_410_is_disabled_the_others_are_told_and_it_can_be_enabled_again() {
     let (gone, other) = (Sink::start(SECRET).await, Sink::start(SECRET).await);
@@ -184,15 +194,7 @@ async fn a_receiver_that_hangs_delays_nobody_else() {
     // As few attempts at once as make it hard: those that hang must not take them all.
     let notifier = Notifier::start(&[&hanging, &well.url()], &[("WEBHOOK_MAX_IN_FLIGHT", "12")]).await;
     let ids: HashSet<_> = (0..100).map(|_| notifier.tell("build.succeeded")).collect();
-    within(PATIENCE, "all arrive at the other", async || {
-        let came: HashSet<_> = well
-            .received()
-            .iter()
-            .map(|r| r.header("webhook-id").to_owned())
-            .collect();
-        (came == ids).then_some(())
-    })
-    .await;
+    all_arrive(&well, &ids).await;
     let endpoints = notifier.endpoints().await;
     assert_eq!(
         endpoints[0]["failures"], 0,
@@ -407,15 +409,7 @@ async fn a_receiver_with_all_its_attempts_hanging_leaves_room_for_others() {
     let greedy = [("WEBHOOK_MAX_IN_FLIGHT", "4"), ("WEBHOOK_ENDPOINT_IN_FLIGHT", "256")];
     let notifier = Notifier::start(&[&hanging, &well.url()], &greedy).await;
     let ids: HashSet<_> = (0..50).map(|_| notifier.tell("build.succeeded")).collect();
-    within(PATIENCE, "all arrive at the other", async || {
-        let came: HashSet<_> = well
-            .received()
-            .iter()
-            .map(|r| r.header("webhook-id").to_owned())
-            .collect();
-        (came == ids).then_some(())
-    })
-    .await;
+    all_arrive(&well, &ids).await;
     assert_eq!(notifier.endpoints().await[0]["failures"], 0, "they hang still");
 }
 
