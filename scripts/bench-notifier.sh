@@ -6,9 +6,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib/common.sh
-[ "$(nproc)" -ge 2 ] || die "two processor cores are needed: one for what is measured, one for the rest"
-scripts/setup.sh --bench
-profile=${PROFILE:-release}
-cargo build --quiet --locked --profile "$profile" -p notifier -p bench
-ulimit -n "$(ulimit -Hn)"
-exec taskset --cpu-list 1 "$(target_dir)/$([ "$profile" = dev ] && echo debug || echo "$profile")/bench-notifier" "$@"
+source scripts/lib/bench.sh
+bench notifier "$@"
