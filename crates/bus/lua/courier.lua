@@ -6,6 +6,7 @@
 --   book       HASH what is written of addressees               edition  STRING how often it was written in
 --   open:<event> HASH how many of its deliveries have not ended (n), and how many are dead
 --   tries:<id> LIST what was tried                                 event:<event> STRING what is delivered
+--   intake     STRING who looks at the events that wait
 local PREFIX = ARGV[1]
 local time = redis.call('TIME')
 local NOW = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -45,18 +46,17 @@ local function keep(id, seconds)
   redis.call('EXPIRE', key('tries:', id), seconds)
 end
 
-local function wait(id, to, at)
+local function wait(id, event, to, at)
   redis.call('HSET', key('d:', id), 'state', 'waiting', 'due', at)
   -- The record outlives what is delivered, so that it can say what became of it.
   keep(id, WAIT_SECONDS + DAY)
-  redis.call('EXPIRE', key('event:', redis.call('HGET', key('d:', id), 'event')), WAIT_SECONDS)
+  redis.call('EXPIRE', key('event:', event), WAIT_SECONDS)
   redis.call('ZADD', key('due:', to), at, id)
   look(to, at)
 end
 
 -- One delivery less to wait for; after the last one, what was delivered is kept as long as it may be asked for again.
-local function close(id, dead)
-  local event = redis.call('HGET', key('d:', id), 'event')
+local function close(event, dead)
   local open = key('open:', event)
   if dead then redis.call('HINCRBY', open, 'dead', 1) end
   if redis.call('HINCRBY', open, 'n', -1) > 0 then return end
@@ -65,11 +65,11 @@ local function close(id, dead)
   redis.call('DEL', open)
 end
 
-local function bury(id, why)
+local function bury(id, event, why)
   redis.call('HSET', key('d:', id), 'state', 'dead', 'why', why, 'ended', NOW)
   keep(id, DEAD_SECONDS)
   redis.call('ZADD', key('dead'), NOW, id)
   redis.call('ZREMRANGEBYRANK', key('dead'), 0, -1 - MOST_DEAD)
   redis.call('ZREMRANGEBYSCORE', key('dead'), '-inf', NOW - DEAD_SECONDS * 1000)
-  close(id, true)
+  close(event, true)
 end

@@ -5,12 +5,13 @@ for _, id in ipairs(held) do
   redis.call('ZREM', key('held'), id)
   local to = string.match(id, '/(.*)$')
   redis.call('SREM', key('out:', to), id)
-  if redis.call('HGET', key('d:', id), 'state') == 'sending' then
+  local d = redis.call('HMGET', key('d:', id), 'state', 'event')
+  if d[1] == 'sending' then
     redis.call('HINCRBY', key('d:', id), 'token', 1)
     if redis.call('HINCRBY', key('d:', id), 'lost', 1) >= tonumber(ARGV[2]) then
-      bury(id, 'whoever delivered it died, too often')
+      bury(id, d[2], 'whoever delivered it died, too often')
     else
-      wait(id, to, NOW)
+      wait(id, d[2], to, NOW)
     end
   end
   look_again(to)

@@ -1,10 +1,7 @@
--- How attempts went: ends a delivery, or puts it aside; and what that says of its addressee.
--- ARGV 1 prefix 2 failures that break a circuit 3 ms it stays broken at first 4 at most 5 ms of failures after which an
--- addressee is given up; then eight each: id, token, done|dead|again|later, ms until again, what was tried,
--- well|ill|unknown|refusing|busy|gone, why, ms for which it asks to be left alone
--- -> a word each: done, dead, again, stale, opened, off
+-- How attempts went: ends a delivery, or puts it aside; and what that says of its addressee. Read before courier_round.
 local threshold, first, longest, patience = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local answer = {}
+-- What is done once for each addressee, however many of its deliveries there are.
+local is_well, settled = {}, {}
 
 local function give_up(to, why)
   if redis.call('HEXISTS', key('to:', to), 'off') == 1 then return end -- It is told once, and why it was at first.
@@ -15,8 +12,12 @@ end
 local function judge(to, health, why, busy)
   local hash = key('to:', to)
   if health == 'well' then
-    redis.call('HDEL', hash, 'failures', 'open', 'trips', 'since', 'failed')
-  elseif health == 'gone' then
+    if not is_well[to] then redis.call('HDEL', hash, 'failures', 'open', 'trips', 'since', 'failed') end
+    is_well[to] = true
+    return
+  end
+  is_well[to] = nil
+  if health == 'gone' then
     return give_up(to, why)
   elseif health == 'busy' then
     local open = math.max(NOW + busy, tonumber(redis.call('HGET', hash, 'open') or 0))
@@ -44,29 +45,34 @@ local function judge(to, health, why, busy)
 end
 
 local function settle(id, token, outcome, pause, tried, health, why, busy)
-  local d = redis.call('HMGET', key('d:', id), 'state', 'token', 'to')
+  local d = redis.call('HMGET', key('d:', id), 'state', 'token', 'to', 'event')
   if d[1] ~= 'sending' or d[2] ~= token then return 'stale' end
   redis.call('ZREM', key('held'), id)
   redis.call('SREM', key('out:', d[3]), id)
   if tried ~= '' then
-    redis.call('RPUSH', key('tries:', id), tried)
-    redis.call('LTRIM', key('tries:', id), -MOST_TRIES, -1)
+    local tries = key('tries:', id)
+    if redis.call('RPUSH', tries, tried) > MOST_TRIES then redis.call('LPOP', tries) end
   end
   local said = judge(d[3], health, why, tonumber(busy))
   if outcome == 'done' then
     redis.call('HSET', key('d:', id), 'state', 'done', 'ended', NOW)
     keep(id, DONE_SECONDS)
-    close(id)
+    close(d[4])
   elseif outcome == 'dead' then
-    bury(id, why)
+    bury(id, d[4], why)
   else
     if outcome == 'again' then redis.call('HINCRBY', key('d:', id), 'failures', 1) end
     redis.call('HSET', key('d:', id), 'lost', 0)
-    wait(id, d[3], NOW + tonumber(pause))
+    wait(id, d[4], d[3], NOW + tonumber(pause))
   end
-  look_again(d[3])
+  settled[d[3]] = true
   return said or outcome
 end
 
-for i = 6, #ARGV, 8 do answer[#answer + 1] = settle(unpack(ARGV, i, i + 7)) end
-return answer
+-- Settles all that is reported in ARGV from here on; a word for each.
+local function settle_all(from)
+  local words = {}
+  for i = from, #ARGV, 8 do words[#words + 1] = settle(unpack(ARGV, i, i + 7)) end
+  for to in pairs(settled) do look_again(to) end
+  return words
+end

@@ -1,5 +1,5 @@
--- Buries what cannot be parsed; there is no record of it.
+-- Buries what cannot be parsed, in a slot or at the end of a list; there is no record of it.
 -- ARGV 1 payload 2 why
-if redis.call('LREM', SLOT, 1, ARGV[1]) > 0 then bury(ARGV[2], ARGV[1]) end
+if redis.call('LREM', SLOT, -1, ARGV[1]) > 0 then bury(ARGV[2], ARGV[1]) end
 refill()
 return {'done'}

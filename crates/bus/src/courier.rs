@@ -13,6 +13,10 @@ use fred::{
 };
 use std::{collections::HashMap, time::Duration};
 
+mod intake;
+
+pub use intake::{Event, Intake};
+
 /// Carries what happened to whoever wants to know; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Courier {
@@ -37,10 +41,12 @@ pub struct Taken {
     pub payload: Bytes,
 }
 
-/// What was taken, and when there may be more.
+/// What came of a round, and when the next may bring more.
 #[derive(Debug, Default)]
 pub struct Round {
-    /// The deliveries.
+    /// What came of each report, in the same order.
+    pub told: Vec<Told>,
+    /// The deliveries that were taken.
     pub taken: Vec<Taken>,
     /// How long until there may be more; `None` while nothing waits.
     pub wait: Option<Duration>,
@@ -173,51 +179,30 @@ impl Courier {
     pub async fn send(&self, event: &str, payload: &Bytes, to: &[String]) -> Result<Vec<String>, Error> {
         let mut full = Vec::new();
         for to in to.chunks(AT_ONCE) {
-            let mut args = vec![event.into(), payload.clone().into(), MOST_WAITING.to_string().into()];
-            args.extend(to.iter().map(|to| Value::from(to.as_str())));
-            let scripts = self.bus.scripts();
-            let answer = self.run(&scripts.courier_send, "send", args).await?;
-            full.extend(answer.texts().into_iter().skip(1));
+            let mut args = vec![MOST_WAITING.to_string().into(), "".into(), "0".into()];
+            listed(&mut args, event, payload, "", to);
+            let answer = self.run(&self.bus.scripts().courier_send, "send", args).await?;
+            full.extend(answer.texts());
         }
         Ok(full)
     }
 
-    /// Takes at most so many deliveries that are due.
+    /// Says how attempts went, and takes at most so many deliveries that are due.
     ///
     /// # Errors
-    /// When Redis is unreachable; what it may have given us comes back when its lease ends.
-    pub async fn take(&self, most: usize, patience: Patience) -> Result<Round, Error> {
-        let args = vec![
-            most.to_string().into(),
-            patience.lease.as_millis().to_string().into(),
-            SHARE.to_string().into(),
-            patience.failures.to_string().into(),
-            patience.most_of_one.to_string().into(),
-        ];
-        let answer = self.run(&self.bus.scripts().courier_take, "take", args).await?;
-        let wait = answer.signed(0).and_then(|ms| u64::try_from(ms).ok());
-        let count = usize::try_from(answer.number(1)).unwrap_or_default();
-        let values = answer.into_values();
-        let (head, tail) = values.split_at_checked(2 + 6 * count).unwrap_or((&values, &[]));
-        let payloads: HashMap<String, Bytes> = tail.as_chunks::<2>().0.iter().filter_map(named).collect();
-        let fields = head.get(2..).unwrap_or_default().as_chunks::<6>().0;
-        Ok(Round {
-            taken: fields.iter().filter_map(|fields| taken(fields, &payloads)).collect(),
-            wait: wait.map(Duration::from_millis),
-        })
-    }
-
-    /// Says how attempts went; an answer for each, in the same order.
-    ///
-    /// # Errors
-    /// When Redis is unreachable; saying it again is harmless.
-    pub async fn settle(&self, reports: &[Report], patience: Patience) -> Result<Vec<Told>, Error> {
+    /// When Redis is unreachable. Saying how attempts went once more is harmless; what Redis may have given us comes back
+    /// when its lease ends.
+    pub async fn round(&self, reports: &[Report], most: usize, patience: Patience) -> Result<Round, Error> {
         let ms = |duration: Duration| Value::from(duration.as_millis().to_string());
         let mut args = vec![
             patience.failures.to_string().into(),
             ms(patience.first),
             ms(patience.longest),
             ms(patience.give_up),
+            most.to_string().into(),
+            ms(patience.lease),
+            SHARE.to_string().into(),
+            patience.most_of_one.to_string().into(),
         ];
         for report in reports {
             let (fate, pause) = report.fate.words();
@@ -232,14 +217,20 @@ impl Courier {
                 ms(report.health.busy()),
             ]);
         }
-        let answer = self.run(&self.bus.scripts().courier_settle, "settle", args).await?;
-        let told = |word: &String| match word.as_str() {
-            "stale" => Told::Stale,
-            "opened" => Told::Opened,
-            "off" => Told::TurnedOff,
-            _ => Told::Settled,
-        };
-        Ok(answer.texts().iter().map(told).collect())
+        let answer = self.run(&self.bus.scripts().courier_round, "deliver", args).await?;
+        let wait = answer.signed(1).and_then(|ms| u64::try_from(ms).ok());
+        let count = usize::try_from(answer.number(2)).unwrap_or_default();
+        let mut values = answer.into_values().into_iter();
+        let words = values.next().map(Value::into_array).unwrap_or_default();
+        let values: Vec<_> = values.skip(2).collect();
+        let (fields, payloads) = values.split_at_checked(6 * count).unwrap_or((&values, &[]));
+        let payloads: HashMap<String, Bytes> = payloads.as_chunks::<2>().0.iter().filter_map(named).collect();
+        let fields = fields.as_chunks::<6>().0.iter();
+        Ok(Round {
+            told: words.iter().map(told).collect(),
+            taken: fields.filter_map(|fields| taken(fields, &payloads)).collect(),
+            wait: wait.map(Duration::from_millis),
+        })
     }
 
     /// Frees what is held by who has died; how many there were.
@@ -414,8 +405,23 @@ impl Courier {
         operation: &'static str,
         args: Vec<Value>,
     ) -> Result<script::Answer, Error> {
+        self.run_on(script, operation, &[], args).await
+    }
+
+    /// Runs a script that has to do with further keys.
+    async fn run_on(
+        &self,
+        script: &fred::types::scripts::Script,
+        operation: &'static str,
+        keys: &[String],
+        args: Vec<Value>,
+    ) -> Result<script::Answer, Error> {
+        let keys = [self.key("ready", "")]
+            .into_iter()
+            .chain(keys.iter().cloned())
+            .collect();
         let args = [Value::from(self.prefix.as_str())].into_iter().chain(args).collect();
-        script::run(self.bus.client(), script, operation, vec![self.key("ready", "")], args).await
+        script::run(self.bus.client(), script, operation, keys, args).await
     }
 }
 
@@ -459,6 +465,26 @@ impl Health {
             Self::Busy(_) => "busy",
             Self::Gone => "gone",
         }
+    }
+}
+
+/// Adds an event to those that a script sends: the key of its record, if it waits on a list, and its addressees.
+fn listed(args: &mut Vec<Value>, event: &str, payload: &Bytes, record: &str, to: &[String]) {
+    args.extend([
+        event.into(),
+        payload.clone().into(),
+        record.into(),
+        to.len().to_string().into(),
+    ]);
+    args.extend(to.iter().map(|to| Value::from(to.as_str())));
+}
+
+fn told(word: &Value) -> Told {
+    match word.as_string().as_deref() {
+        Some("stale") => Told::Stale,
+        Some("opened") => Told::Opened,
+        Some("off") => Told::TurnedOff,
+        _ => Told::Settled,
     }
 }
 

@@ -63,6 +63,10 @@ impl Keys {
         &self.list
     }
 
+    pub(crate) fn paused(&self) -> &str {
+        &self.paused
+    }
+
     pub(crate) fn workers(&self) -> &str {
         &self.workers
     }

@@ -23,13 +23,17 @@ mod script;
 mod settings;
 mod slot;
 mod subscription;
+mod unfit;
+mod wait;
 mod worker;
 
 pub use backoff::pause;
 pub use batch::Batch;
 pub use cancel::{Cancelled, Canceller};
 pub use connection::Bus;
-pub use courier::{Courier, Fate, Health, MOST_WAITING, Pace, Patience, Record, Report, Round, Taken, Told};
+pub use courier::{
+    Courier, Event, Fate, Health, Intake, MOST_WAITING, Pace, Patience, Record, Report, Round, Taken, Told,
+};
 pub use dead::{DeadLetter, DeadLetters, Replayed};
 pub use delivery::{Delivery, LastWords, Settled, Stop};
 pub use error::{Error, ErrorKind};

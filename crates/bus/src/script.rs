@@ -15,6 +15,11 @@ const LIST: &str = concat!(include_str!("../lua/lease.lua"), include_str!("../lu
 const LEASES: &str = include_str!("../lua/lease.lua");
 /// What the scripts of a courier share.
 const COURIER: &str = include_str!("../lua/courier.lua");
+/// And what a round of it begins with.
+const ROUND: &str = concat!(
+    include_str!("../lua/courier.lua"),
+    include_str!("../lua/courier_settle.lua")
+);
 const ALONE: &str = "";
 
 macro_rules! scripts {
@@ -54,9 +59,9 @@ scripts! {
     holds: DRAINS + LEASES + "../lua/holds.lua",
     dead: DRAINS + LEASES + "../lua/dead.lua",
     forget: DRAINS + LEASES + "../lua/forget.lua",
+    courier_look: DRAINS + COURIER + "../lua/courier_look.lua",
     courier_send: FILLS + COURIER + "../lua/courier_send.lua",
-    courier_take: DRAINS + COURIER + "../lua/courier_take.lua",
-    courier_settle: DRAINS + COURIER + "../lua/courier_settle.lua",
+    courier_round: DRAINS + ROUND + "../lua/courier_round.lua",
     courier_reap: DRAINS + COURIER + "../lua/courier_reap.lua",
     courier_turn: DRAINS + COURIER + "../lua/courier_turn.lua",
     courier_book: FILLS + COURIER + "../lua/courier_book.lua",

@@ -1,24 +1,17 @@
 //! One slot: takes one message at a time, and adopts what an ambiguous error left behind.
 
 use crate::{
-    Bus, Delivery, Error, ErrorKind, Lease, Worker,
-    connection::Own,
+    Bus, Delivery, Error, Lease, Worker,
     delivery::letter,
     keys::Keys,
     script::{self, Answer},
+    unfit,
+    wait::{ERROR_PAUSE, Wait},
     worker::Leases,
 };
 use contract::{Message, route::List};
-use fred::{
-    clients::Client,
-    interfaces::{ClientLike as _, ListInterface as _},
-    types::{Value, config::Options, lists::LMoveDirection},
-};
-use std::{sync::Arc, time::Duration};
-use tokio::time::Instant;
-
-/// Pause after an error, so that a missing Redis is not hammered.
-const ERROR_PAUSE: Duration = Duration::from_millis(200);
+use fred::types::Value;
+use std::sync::Arc;
 
 /// One slot of a worker; has a connection of its own, because waiting blocks it.
 #[derive(Debug)]
@@ -32,7 +25,7 @@ pub struct Slot<T> {
     n: usize,
     key: String,
     turn: u64,
-    client: Option<Own<Client>>,
+    wait: Wait,
 }
 
 /// What became of a message that was picked.
@@ -55,7 +48,7 @@ impl<T: Message> Slot<T> {
             lost_event: worker.lost_event,
             key: worker.keys.slot(&worker.name, n),
             turn: 0,
-            client: None,
+            wait: Wait::new(&worker.bus, worker.keys.list()),
             n,
         }
     }
@@ -81,7 +74,7 @@ impl<T: Message> Slot<T> {
     async fn try_take(&mut self) -> Result<Option<Delivery<T>>, Error> {
         let payload = match self.pick().await? {
             Some(payload) => payload,
-            None => match self.block().await? {
+            None => match self.wait.taken(&self.key).await? {
                 Some(payload) => payload,
                 None => return Ok(None),
             },
@@ -108,59 +101,13 @@ impl<T: Message> Slot<T> {
         Ok(answer.into_bytes())
     }
 
-    /// Waits for a message. Nothing is known after an error, so the caller goes back to pick.
-    async fn block(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        let (block, patience) = (self.lease().block(), self.lease().block_patience());
-        let client = match &self.client {
-            Some(client) => client,
-            None => self.client.insert(self.bus.blocking_client().await?),
-        };
-        let options = Options {
-            max_attempts: Some(1),
-            timeout: Some(patience),
-            ..Options::default()
-        };
-        let begun = Instant::now();
-        let moved: Result<Value, _> = client
-            .with_options(&options)
-            .blmove(
-                self.keys.list(),
-                &self.key,
-                LMoveDirection::Right,
-                LMoveDirection::Left,
-                block.as_secs_f64(),
-            )
-            .await;
-        match moved {
-            Ok(value) => Ok(value.as_bytes().map(<[u8]>::to_vec)),
-            Err(_) if begun.elapsed() < patience && begun.elapsed() >= block => Ok(None), // Redis said: nothing.
-            Err(error) => {
-                if begun.elapsed() >= patience {
-                    client.force_reconnection().await.ok(); // A black hole; a failure here shows at the next call.
-                }
-                let error = Error::redis(error, "take", self.keys.list());
-                if *error.kind() == ErrorKind::OutOfMemory {
-                    tokio::time::sleep(ERROR_PAUSE).await;
-                    return Ok(None); // Redis lets nobody block then, but `pick` still takes: that is how memory gets free.
-                }
-                Err(error)
-            }
-        }
-    }
-
     async fn claim(&self, payload: Vec<u8>) -> Result<Claim<T>, Error> {
-        let limit = self.list.limits.message_bytes;
-        let parsed = if payload.len() > limit {
-            Err(format!(
-                "the message has {} bytes, the list takes at most {limit}",
-                payload.len()
-            ))
-        } else {
-            T::from_bytes(&payload).map_err(|invalid| invalid.to_string())
-        };
-        let message = match parsed {
+        let message = match unfit::read(&self.list, &payload) {
             Ok(message) => message,
-            Err(why) => return self.poison(payload, &why).await.map(|()| Claim::Next),
+            Err(why) => {
+                unfit::bury(&self.bus, &self.keys, &self.key, &payload, &why).await?;
+                return Ok(Claim::Next);
+            }
         };
         let id = message.id();
         let job = self.keys.job(&id);
@@ -203,18 +150,5 @@ impl<T: Message> Slot<T> {
             id,
             payload,
         }
-    }
-
-    async fn poison(&self, payload: Vec<u8>, why: &str) -> Result<(), Error> {
-        tracing::warn!(
-            list = self.keys.list(),
-            reason = why,
-            "buried a message that cannot be understood"
-        );
-        let keys = self.keys.all(&self.key, &self.key);
-        let args = vec![Value::Bytes(payload.into()), letter("", why).into()];
-        script::run(self.bus.client(), &self.bus.scripts().poison, "bury", keys, args)
-            .await
-            .map(drop)
     }
 }

@@ -1,80 +1,93 @@
 //! One notification, many endpoints: a delivery for each.
 
 use crate::book::Book;
-use bus::{Bus, Courier, Delivery, Slot};
-use chassis::{Life, Policy, trace};
-use contract::{Message as _, Notification, route::List};
-use std::sync::Arc;
-use tokio::sync::Notify;
-use tracing::Instrument as _;
+use bus::{Bus, Event, Intake};
+use chassis::{Life, Policy};
+use contract::{Notification, route::List};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
 
 /// Turns notifications into deliveries.
 #[derive(Clone)]
 pub(crate) struct Expand {
-    pub(crate) courier: Courier,
     pub(crate) book: Arc<Book>,
     /// Told when there is something to deliver.
     pub(crate) kick: Arc<Notify>,
 }
 
-/// So many notifications are expanded at a time: each takes a few round trips to Redis.
-const AT_ONCE: usize = 4;
+/// Pause after a failure; what could not be expanded waits where it was.
+const PAUSE: Duration = Duration::from_millis(500);
 
 // === impl Expand ===
 
 impl Expand {
     /// Expands what comes by this list, until the service stops.
     pub(crate) async fn start(self, bus: &Bus, list: &List<Notification>, life: &Life) -> Result<(), bus::Error> {
-        let worker = bus.worker(list, "notifier", AT_ONCE, |_| String::new()).await?;
-        life.spawn("expanders", Policy::Essential, worker.tend(life.stopping()));
-        for n in 0..AT_ONCE {
-            let (worker, expand, stopping) = (Arc::clone(&worker), self.clone(), life.stopping());
-            life.keep("expander", move || expand.clone().run(worker.slot(n), stopping.clone()));
-        }
+        let intake = bus.intake(list, "notifier").await?;
+        life.spawn("intake", Policy::Essential, intake.tend(life.stopping()));
+        let (intake, stopping) = (Arc::new(Mutex::new(intake)), life.stopping());
+        life.keep("expander", move || {
+            self.clone().run(Arc::clone(&intake), stopping.clone())
+        });
         Ok(())
     }
 
-    async fn run(self, mut slot: Slot<Notification>, stopping: tokio_util::sync::CancellationToken) {
-        loop {
-            let delivery = tokio::select! {
-                delivery = slot.take() => delivery,
-                () = stopping.cancelled() => return,
-            };
-            let notification = delivery.message();
-            let span = tracing::info_span!("expand", notification.id = %notification.event_id);
-            trace::follow(&span, notification.metadata.traceparent.as_deref());
-            self.expand(delivery).instrument(span).await;
+    async fn run(self, intake: Arc<Mutex<Intake<Notification>>>, stopping: CancellationToken) {
+        let mut intake = intake.lock().await;
+        while let Some(events) = stopping.run_until_cancelled(intake.next()).await {
+            chassis::crash_point("notifier.read");
+            let events: Vec<_> = events.into_iter().map(|event| self.addressed(event)).collect();
+            if let Err(error) = Self::send(&intake, &events).await {
+                tracing::warn!(error = %chassis::chain(&error), "notifications cannot be expanded, yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+            chassis::crash_point("notifier.expanded");
+            self.kick.notify_one();
         }
     }
 
-    async fn expand(&self, delivery: Delivery<Notification>) {
-        let sent = self.send(delivery.message()).await;
-        chassis::crash_point("notifier.expanded");
-        self.kick.notify_one();
-        if let Err(error) = delivery.done_or_again(sent).await {
-            tracing::error!(error = %chassis::chain(&error), "cannot settle a notification");
-        }
-    }
-
-    async fn send(&self, notification: &Notification) -> Result<(), String> {
-        let mut notification = notification.clone();
-        let incoming = notification.metadata.traceparent.take();
-        notification.metadata.traceparent = trace::carry(&tracing::Span::current(), incoming.as_deref());
-        let payload = notification.to_json().map_err(|error| error.to_string())?;
+    /// A notification and the endpoints that want it.
+    fn addressed(&self, event: Event<Notification>) -> (Event<Notification>, Vec<String>) {
         let pages = self.book.pages();
         let wanting = pages
             .all()
             .iter()
-            .filter(|endpoint| endpoint.filter.wants(&notification));
-        let to: Vec<_> = wanting.map(|endpoint| endpoint.name().to_owned()).collect();
-        let event = notification.event_id.to_string();
-        let full = self.courier.send(&event, &payload.into(), &to).await;
-        for endpoint in full.map_err(|error| chassis::chain(&error))? {
-            tracing::error!(
-                endpoint,
-                "too many deliveries wait for an endpoint: this one is a dead letter"
-            );
+            .filter(|endpoint| endpoint.filter.wants(&event.message));
+        let to = wanting.map(|endpoint| endpoint.name().to_owned()).collect();
+        (event, to)
+    }
+
+    async fn send(
+        intake: &Intake<Notification>,
+        events: &[(Event<Notification>, Vec<String>)],
+    ) -> Result<(), bus::Error> {
+        match intake.send(events).await {
+            Ok(full) => {
+                tell(&full);
+                Ok(())
+            }
+            Err(error) if error.is_transient() => Err(error),
+            // One that cannot be expanded, whatever it is, is not to keep back all others.
+            Err(_) => {
+                for event in events {
+                    match intake.send(std::slice::from_ref(event)).await {
+                        Ok(full) => tell(&full),
+                        Err(error) if error.is_transient() => return Err(error),
+                        Err(error) => intake.bury(&event.0, &chassis::chain(&error)).await?,
+                    }
+                }
+                Ok(())
+            }
         }
-        Ok(())
+    }
+}
+
+fn tell(full: &[String]) {
+    for endpoint in full {
+        tracing::error!(
+            endpoint,
+            "too many deliveries wait for an endpoint: this one is a dead letter"
+        );
     }
 }

@@ -91,7 +91,6 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     life.keep("book", move || Arc::clone(&tended).tend(stopping.clone()));
     let kick = Arc::new(Notify::new());
     let expand = Expand {
-        courier: courier.clone(),
         book: Arc::clone(&book),
         kick: Arc::clone(&kick),
     };

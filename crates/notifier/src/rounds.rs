@@ -38,35 +38,41 @@ impl Rounds {
             while let Some(ended) = under_way.try_join_next() {
                 reports.extend(ended.ok()); // One that broke comes back when its lease ends.
             }
-            let settled = self.settle(&mut reports).await;
             let stops = stopping.is_cancelled();
+            let room = self.most.saturating_sub(under_way.len() + reports.len()).min(BATCH);
+            let room = if stops { 0 } else { room };
+            let wait = if room == 0 && reports.is_empty() {
+                IDLE
+            } else {
+                self.round(room, &mut reports, &mut under_way).await
+            };
             if stops && under_way.is_empty() && reports.is_empty() {
                 return;
             }
-            let room = self.most.saturating_sub(under_way.len() + reports.len()).min(BATCH);
-            let wait = if !settled {
-                PAUSE
-            } else if stops || room == 0 {
-                IDLE
-            } else {
-                self.take(room, &mut under_way).await
-            };
             tokio::select! {
                 biased;
-                Some(ended) = under_way.join_next() => reports.extend(ended.ok()),
-                () = self.kick.notified(), if room > 0 && !stops => {}
+                Some(ended) = under_way.join_next() => {
+                    reports.extend(ended.ok());
+                    tokio::task::yield_now().await; // What ends just now goes with it.
+                }
+                () = self.kick.notified(), if room > 0 => {}
                 () = tokio::time::sleep(wait) => {}
                 () = stopping.cancelled(), if !stops => {}
             }
         }
     }
 
-    /// Begins attempts at what is due; how long to wait for more.
-    async fn take(&self, room: usize, under_way: &mut JoinSet<Report>) -> Duration {
-        let round = match self.courier.take(room, self.patience).await {
+    /// Says how attempts went, and begins further ones; how long to wait for more.
+    async fn round(&self, room: usize, reports: &mut Vec<Report>, under_way: &mut JoinSet<Report>) -> Duration {
+        let round = match self.courier.round(reports, room, self.patience).await {
             Ok(round) => round,
+            Err(error) if error.is_transient() => {
+                tracing::warn!(error = %chassis::chain(&error), "cannot deliver, yet");
+                return PAUSE;
+            }
             Err(error) => {
-                tracing::warn!(error = %chassis::chain(&error), "cannot take deliveries");
+                tracing::error!(error = %chassis::chain(&error), "cannot say how deliveries went; they come again");
+                reports.clear();
                 return PAUSE;
             }
         };
@@ -74,31 +80,10 @@ impl Rounds {
             let deliver = self.deliver.clone();
             under_way.spawn(async move { deliver.attempt(taken).await });
         }
+        for (report, told) in reports.drain(..).zip(round.told) {
+            self.follow_up(&report, told).await;
+        }
         round.wait.unwrap_or(IDLE).min(IDLE)
-    }
-
-    /// Says how attempts went; whether it could be said.
-    async fn settle(&self, reports: &mut Vec<Report>) -> bool {
-        if reports.is_empty() {
-            return true;
-        }
-        match self.courier.settle(reports, self.patience).await {
-            Ok(told) => {
-                for (report, told) in reports.drain(..).zip(told) {
-                    self.follow_up(&report, told).await;
-                }
-                true
-            }
-            Err(error) if error.is_transient() => {
-                tracing::warn!(error = %chassis::chain(&error), "cannot say how deliveries went, yet");
-                false
-            }
-            Err(error) => {
-                tracing::error!(error = %chassis::chain(&error), "cannot say how deliveries went; they come again");
-                reports.clear();
-                true
-            }
-        }
     }
 
     async fn follow_up(&self, report: &Report, told: Told) {

@@ -28,7 +28,7 @@ async fn send(courier: &Courier, event: &str, to: &[&str]) {
 }
 
 async fn take(courier: &Courier) -> Vec<Taken> {
-    courier.take(100, PATIENCE).await.unwrap().taken
+    courier.round(&[], 100, PATIENCE).await.unwrap().taken
 }
 
 fn ids(taken: &[Taken]) -> Vec<&str> {
@@ -47,8 +47,11 @@ fn report(taken: &Taken, fate: Fate, health: Health) -> Report {
 }
 
 async fn settle(courier: &Courier, taken: &Taken, fate: Fate, health: Health) -> Told {
-    let told = courier.settle(&[report(taken, fate, health)], PATIENCE).await.unwrap();
-    told[0]
+    let round = courier
+        .round(&[report(taken, fate, health)], 0, PATIENCE)
+        .await
+        .unwrap();
+    round.told[0]
 }
 
 async fn fails(courier: &Courier, taken: &Taken) -> Told {
@@ -74,7 +77,7 @@ async fn what_is_sent_twice_is_delivered_once_and_to_each() {
         assert_eq!(settle(&courier, taken, Fate::Done, Health::Well).await, Told::Stale);
     }
     send(&courier, "e1", &["a", "b"]).await;
-    let round = courier.take(100, PATIENCE).await.unwrap();
+    let round = courier.round(&[], 100, PATIENCE).await.unwrap();
     assert!(round.taken.is_empty() && round.wait.is_none(), "{round:?}");
     let record = courier.record("e1/a").await.unwrap().unwrap();
     assert_eq!((record.fields["state"].as_str(), record.tries.len()), ("done", 1));
@@ -87,7 +90,7 @@ async fn what_failed_comes_again_in_its_time_and_ends_as_dead() {
     let first = take(&courier).await.remove(0);
     let pause = Duration::from_millis(200);
     settle(&courier, &first, Fate::Again(pause), Health::Unknown).await;
-    let round = courier.take(100, PATIENCE).await.unwrap();
+    let round = courier.round(&[], 100, PATIENCE).await.unwrap();
     assert!(round.taken.is_empty() && round.wait.unwrap() <= pause, "{round:?}");
     tokio::time::sleep(pause).await;
     let second = take(&courier).await.remove(0);
@@ -185,14 +188,14 @@ async fn what_a_dead_notifier_held_is_delivered_by_another_without_a_failure() {
         ..PATIENCE
     };
     for death in 1..MOST_DEATHS {
-        let taken = courier.take(1, short).await.unwrap().taken.remove(0);
+        let taken = courier.round(&[], 1, short).await.unwrap().taken.remove(0);
         assert_eq!(taken.failures, 0);
         assert_eq!(courier.reap().await.unwrap(), 0, "{death}: it has its lease");
         tokio::time::sleep(short.lease * 2).await;
         assert_eq!(courier.reap().await.unwrap(), 1, "{death}");
         assert_eq!(settle(&courier, &taken, Fate::Done, Health::Well).await, Told::Stale);
     }
-    let taken = courier.take(1, short).await.unwrap().taken;
+    let taken = courier.round(&[], 1, short).await.unwrap().taken;
     assert_eq!(ids(&taken), ["e1/a"]);
     tokio::time::sleep(short.lease * 2).await;
     courier.reap().await.unwrap();
@@ -216,9 +219,12 @@ async fn what_is_dead_for_its_notifiers_deaths_keeps_nothing_else_waiting() {
     };
     let mut seen = Vec::new();
     for _ in 0..MOST_DEATHS * 2 {
-        let taken = courier.take(10, short).await.unwrap().taken;
+        let taken = courier.round(&[], 10, short).await.unwrap().taken;
         seen.extend(taken.into_iter().map(|taken| taken.id));
-        assert!(courier.take(10, short).await.unwrap().taken.is_empty(), "one at a time");
+        assert!(
+            courier.round(&[], 10, short).await.unwrap().taken.is_empty(),
+            "one at a time"
+        );
         tokio::time::sleep(short.lease * 2).await;
         courier.reap().await.unwrap();
     }
@@ -263,7 +269,7 @@ async fn who_fails_for_too_long_is_given_up() {
     loop {
         let taken = take(&courier).await.remove(0);
         let report = report(&taken, Fate::Again(Duration::ZERO), Health::Ill);
-        match courier.settle(&[report], hasty).await.unwrap()[0] {
+        match courier.round(&[report], 0, hasty).await.unwrap().told[0] {
             Told::Settled => tokio::time::sleep(Duration::from_millis(20)).await,
             other @ (Told::Stale | Told::Opened | Told::TurnedOff) => break assert_eq!(other, Told::TurnedOff),
         }
@@ -294,7 +300,7 @@ async fn a_long_queue_of_one_does_not_come_before_others() {
     for n in 0..100 {
         send(&courier, &format!("e{n:03}"), &["long"]).await;
     }
-    let mut under_way = courier.take(4, PATIENCE).await.unwrap().taken;
+    let mut under_way = courier.round(&[], 4, PATIENCE).await.unwrap().taken;
     tokio::time::sleep(Duration::from_millis(5)).await;
     send(&courier, "late", &["other"]).await;
     // Whenever one ends there is room for one; the other has its turn after one of the long queue's at most.
@@ -303,7 +309,7 @@ async fn a_long_queue_of_one_does_not_come_before_others() {
         turns += 1;
         let ended = under_way.remove(0);
         settle(&courier, &ended, Fate::Done, Health::Well).await;
-        let next = courier.take(1, PATIENCE).await.unwrap().taken.remove(0);
+        let next = courier.round(&[], 1, PATIENCE).await.unwrap().taken.remove(0);
         if next.to == "other" {
             break;
         }
@@ -326,7 +332,7 @@ async fn nobody_has_all_the_room_whatever_its_pace() {
     }
     let mut taken = 0;
     for _ in 0..20 {
-        taken += courier.take(100, PATIENCE).await.unwrap().taken.len();
+        taken += courier.round(&[], 100, PATIENCE).await.unwrap().taken.len();
     }
     assert_eq!(taken, 50);
 }
@@ -340,7 +346,7 @@ async fn who_asks_to_be_left_alone_is_with_all_that_is_for_it() {
     let taken = take(&courier).await;
     let pause = Duration::from_millis(400);
     settle(&courier, &taken[0], Fate::Again(pause), Health::Busy(pause)).await;
-    let round = courier.take(100, PATIENCE).await.unwrap();
+    let round = courier.round(&[], 100, PATIENCE).await.unwrap();
     assert!(round.taken.is_empty(), "{round:?}");
     tokio::time::sleep(pause).await;
     assert_eq!(take(&courier).await.len(), 1, "what there was room for");
@@ -358,7 +364,11 @@ async fn failures_that_are_far_apart_are_not_one() {
         send(&courier, &format!("e{n}"), &["a"]).await;
         let taken = take(&courier).await.remove(0);
         let refused = report(&taken, Fate::Dead, Health::Refusing);
-        assert_eq!(courier.settle(&[refused], hasty).await.unwrap(), [Told::Settled], "{n}");
+        assert_eq!(
+            courier.round(&[refused], 0, hasty).await.unwrap().told,
+            [Told::Settled],
+            "{n}"
+        );
         tokio::time::sleep(hasty.give_up / 4).await;
     }
 }

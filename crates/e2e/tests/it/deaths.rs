@@ -95,6 +95,7 @@ deaths! {
     forgery_dies_between_its_last_words_and_its_events: "forgery" at "forgery.logged";
     forgery_dies_between_its_events_and_the_end: "forgery" at "forgery.told";
     forgery_dies_after_the_end: "forgery" at "forgery.settled";
-    notifier_dies_between_two_deliveries_of_one_notification: "notifier" at "notifier.expanded";
+    notifier_dies_between_reading_and_expanding: "notifier" at "notifier.read";
+    notifier_dies_between_expanding_and_delivering: "notifier" at "notifier.expanded";
     notifier_dies_between_delivering_and_settling: "notifier" at "notifier.delivered";
 }

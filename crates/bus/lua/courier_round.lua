@@ -1,10 +1,13 @@
--- Takes what is due, a few of each addressee's, and holds it.
--- ARGV 1 prefix 2 most 3 lease in ms 4 most of one addressee at a time 5 failures that break a circuit 6 most that may be
--- out to one addressee, whatever its pace
--- -> ms until there may be more, how many, (id, token, failures, sent, to, event) each, then (event, payload) each
-local most, lease, share, threshold = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local most_out = tonumber(ARGV[6])
-local taken, count, payloads, events = {}, 0, {}, {}
+-- Settles what was tried, then takes what is due, a few of each addressee's, and holds it.
+-- ARGV 1 prefix 2 failures that break a circuit 3 ms it stays broken at first 4 at most 5 ms of failures after which an
+-- addressee is given up 6 most that is taken 7 lease in ms 8 most of one addressee at a time 9 most that may be out to one
+-- addressee, whatever its pace; then of each attempt: id, token, done|dead|again|later, ms until again, what was tried,
+-- well|ill|unknown|refusing|busy|gone, why, ms for which it asks to be left alone
+-- -> a word for each attempt (done, dead, again, later, stale, opened, off), ms until there may be more, how many are
+-- taken, (id, token, failures, sent, to, event) each, then (event, payload) each
+local words = settle_all(10)
+local most, lease, share, most_out = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local taken, count, held, payloads, events = {}, 0, {}, {}, {}
 
 -- How many may go out to an addressee now; or nothing, and when to look again (never: until one comes back).
 local function room(to)
@@ -23,12 +26,12 @@ local function room(to)
   return math.min(free, math.floor(tokens)), nil, true
 end
 
+-- Whether there is something to deliver still.
 local function take(to, id)
-  redis.call('ZREM', key('due:', to), id)
-  local d = redis.call('HMGET', key('d:', id), 'failures', 'sent', 'event')
+  local d = redis.call('HMGET', key('d:', id), 'failures', 'sent', 'event', 'token')
   local payload = d[3] and (events[d[3]] or redis.call('GET', key('event:', d[3])))
   if not payload then
-    if d[3] then bury(id, 'what was to be delivered is not kept any more: it has waited for too long') end
+    if d[3] then bury(id, d[3], 'what was to be delivered is not kept any more: it has waited for too long') end
     return false
   end
   if not events[d[3]] then
@@ -36,13 +39,26 @@ local function take(to, id)
     payloads[#payloads + 1] = d[3]
     payloads[#payloads + 1] = payload
   end
-  local token = redis.call('HINCRBY', key('d:', id), 'token', 1)
-  redis.call('HSET', key('d:', id), 'state', 'sending')
-  redis.call('SADD', key('out:', to), id)
-  redis.call('ZADD', key('held'), NOW + lease, id)
+  local token = d[4] + 1
+  redis.call('HSET', key('d:', id), 'state', 'sending', 'token', token)
+  held[#held + 1] = NOW + lease
+  held[#held + 1] = id
   for _, field in ipairs({id, token, d[1], d[2], to, d[3]}) do taken[#taken + 1] = field end
   count = count + 1
   return true
+end
+
+-- Takes of an addressee what is due, at most so many; how many there were.
+local function take_some(to, want)
+  local due = redis.call('ZRANGEBYSCORE', key('due:', to), '-inf', NOW, 'LIMIT', 0, want)
+  if #due == 0 then return 0 end
+  redis.call('ZREM', key('due:', to), unpack(due))
+  local out = {}
+  for _, id in ipairs(due) do
+    if take(to, id) then out[#out + 1] = id end
+  end
+  if #out > 0 then redis.call('SADD', key('out:', to), unpack(out)) end
+  return #out
 end
 
 for _, to in ipairs(redis.call('ZRANGEBYSCORE', key('ready'), '-inf', NOW, 'LIMIT', 0, most)) do
@@ -51,9 +67,7 @@ for _, to in ipairs(redis.call('ZRANGEBYSCORE', key('ready'), '-inf', NOW, 'LIMI
   local sent = 0
   if free > 0 then
     local want = math.min(free, most - count)
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('due:', to), '-inf', NOW, 'LIMIT', 0, want)) do
-      if take(to, id) then sent = sent + 1 end
-    end
+    sent = take_some(to, want)
     if counted and sent > 0 then redis.call('HINCRBYFLOAT', key('to:', to), 'tokens', -sent) end
     local first = redis.call('ZRANGE', key('due:', to), 0, 0, 'WITHSCORES')
     again = first[2] and math.max(NOW, tonumber(first[2]))
@@ -61,9 +75,10 @@ for _, to in ipairs(redis.call('ZRANGEBYSCORE', key('ready'), '-inf', NOW, 'LIMI
   -- Behind all others that are ready; whoever has no room is looked at when one of its comes back.
   if again then redis.call('ZADD', key('ready'), again, to) else redis.call('ZREM', key('ready'), to) end
 end
-local first = redis.call('ZRANGE', key('ready'), 0, 0, 'WITHSCORES')
-local pause = first[2] and math.max(0, tonumber(first[2]) - NOW) or -1
-local answer = {pause, count}
+if #held > 0 then redis.call('ZADD', key('held'), unpack(held)) end
+local next = redis.call('ZRANGE', key('ready'), 0, 0, 'WITHSCORES')
+local pause = next[2] and math.max(0, tonumber(next[2]) - NOW) or -1
+local answer = {words, pause, count}
 for _, field in ipairs(taken) do answer[#answer + 1] = field end
 for _, field in ipairs(payloads) do answer[#answer + 1] = field end
 return answer
