@@ -10,8 +10,10 @@
 
 mod forge;
 mod gateway;
+mod notifier;
 mod sse;
 
 pub use forge::{API_TOKEN, Forge, PATIENCE, QUICK, SINK_SECRET, WEBHOOK_SECRET};
 pub use gateway::{Answer, Gateway, push, push_to};
+pub use notifier::Notifier;
 pub use sse::Sse;

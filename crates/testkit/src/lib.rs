@@ -10,6 +10,7 @@
     reason = "development only: a part that cannot start must fail the test, loudly"
 )]
 
+mod certificate;
 mod cluster;
 mod ecr;
 mod eventually;
@@ -17,10 +18,12 @@ mod git;
 mod github;
 mod github_api;
 mod images;
+mod mail;
 mod node;
 mod port;
 mod postgres;
 mod process;
+mod recorder;
 mod redis;
 mod registry;
 mod s3;
@@ -28,6 +31,7 @@ mod sentinel;
 mod sink;
 mod topology;
 
+pub use certificate::Certificate;
 pub use cluster::Cluster;
 pub use ecr::Elastic;
 pub use eventually::{eventually, until, within};
@@ -35,10 +39,12 @@ pub use git::{Git, Repo};
 pub use github::{Hook, push_body};
 pub use github_api::GithubApi;
 pub use images::{builder_image, nginx_image};
+pub use mail::Mail;
 pub use node::node;
 pub use port::free_port;
 pub use postgres::Postgres;
 pub use process::{Process, binary};
+pub use recorder::{Asked, Recorder, Reply};
 pub use redis::Redis;
 pub use registry::Registry;
 pub use s3::S3;

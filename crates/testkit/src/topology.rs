@@ -1,8 +1,7 @@
 //! Every way in which a Redis can be there, behind one face.
 
-use crate::{Cluster, Redis, Sentinel, port::free_port, process::write};
-use std::process::Command;
-use tempfile::TempDir;
+use crate::{Certificate, Cluster, Redis, Sentinel, port::free_port};
+use std::path::PathBuf;
 
 /// How Redis is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +26,7 @@ pub struct Server {
     url: String,
     variables: Vec<(&'static str, String)>,
     kind: Kind,
-    /// Keys of TLS.
-    _folder: Option<TempDir>,
+    _certificate: Option<Certificate>,
 }
 
 #[derive(Debug)]
@@ -103,7 +101,7 @@ impl Server {
             url,
             variables: Vec::new(),
             kind,
-            _folder: None,
+            _certificate: None,
         }
     }
 
@@ -112,20 +110,9 @@ impl Server {
     }
 
     fn tls() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
-        let (key, certificate, config) = (at("key.pem"), at("cert.pem"), at("openssl.cnf"));
-        let text = "[req]\ndistinguished_name=d\nx509_extensions=x\nprompt=no\n[d]\nCN=localhost\n\
-                    [x]\nsubjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=critical,CA:FALSE\n";
-        write(config.as_ref(), text);
-        let made = Command::new("openssl")
-            .args([
-                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-config", &config,
-            ])
-            .args(["-keyout", &key, "-out", &certificate])
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{made:?}");
+        let made = Certificate::of_localhost();
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        let (certificate, key) = (text(made.path()), text(made.key()));
         let port = free_port().to_string();
         let redis = Redis::start_with(&[
             "--tls-port",
@@ -141,7 +128,7 @@ impl Server {
             url: format!("rediss://localhost:{port}"),
             variables: vec![("SSL_CERT_FILE", certificate)],
             kind: Kind::One(redis),
-            _folder: Some(folder),
+            _certificate: Some(made),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Notifier alone, with a Redis and receivers of several kinds: what is delivered, what is not, and what can be done
 //! about it.
 
-use e2e::PATIENCE;
+use e2e::{Notifier, PATIENCE};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
@@ -9,112 +9,8 @@ use std::{
     io::Write as _,
     process::{Command, Stdio},
 };
-use tempfile::TempDir;
-use testkit::{Process, Received, Redis, Sink, binary, free_port, within};
+use testkit::{Received, Sink, within};
 use tokio::net::TcpListener;
-use uuid::Uuid;
-
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-const TOKEN: &str = "a token of the tests";
-
-/// A notifier and its Redis.
-struct Notifier {
-    redis: Redis,
-    process: Process,
-    port: u16,
-    http: reqwest::Client,
-    folder: TempDir,
-    env: Vec<(String, String)>,
-}
-
-impl Notifier {
-    async fn start(urls: &[&str], more: &[(&str, &str)]) -> Self {
-        testkit::crypto();
-        let (redis, folder, port) = (Redis::start(), tempfile::tempdir().unwrap(), free_port());
-        let usual = [
-            ("REDIS_URL", redis.url()),
-            ("ADMIN_LISTEN", format!("127.0.0.1:{port}")),
-            ("WEBHOOK_URL", urls.join(",")),
-            ("WEBHOOK_HMAC_SECRET", SECRET.to_owned()),
-            ("WEBHOOK_SCHEDULE", "short".to_owned()),
-            ("WEBHOOK_CIRCUIT_SECONDS", "1".to_owned()),
-            ("NOTIFIER_API_TOKEN", TOKEN.to_owned()),
-        ];
-        let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
-        let env: Vec<_> = usual.into_iter().chain(more).map(|(n, v)| (n.to_owned(), v)).collect();
-        let mut notifier = Self {
-            process: launch(&folder, &env),
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
-            redis,
-            folder,
-            port,
-            env,
-        };
-        notifier.is_ready().await;
-        notifier
-    }
-
-    async fn is_ready(&mut self) {
-        within(PATIENCE, "ready", async || {
-            let answer = self.ask(Method::GET, "/ready").send().await.ok()?;
-            answer.status().is_success().then_some(())
-        })
-        .await;
-    }
-
-    async fn kill_and_start_again(&mut self) {
-        self.process.kill();
-        self.process = launch(&self.folder, &self.env);
-        self.is_ready().await;
-    }
-
-    /// Puts a notification on its list as any program may; its id.
-    fn tell(&self, kind: &str) -> String {
-        let id = Uuid::new_v4().to_string();
-        let notification = json!({
-            "eventId": id, "eventType": kind, "timestamp": "2026-11-22T10:00:00Z", "schemaVersion": "1", "version": 1,
-            "sequenceHint": 1, "data": {"status": "success"},
-            "resource": {"kind": "Build", "apiVersion": "forge/v1", "name": "n", "namespace": "o/r", "uid": "b-1"},
-        });
-        self.redis
-            .cli(&["LPUSH", "forge:notifications", &notification.to_string()]);
-        id
-    }
-
-    fn ask(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.http
-            .request(method, format!("http://127.0.0.1:{}{path}", self.port))
-            .bearer_auth(TOKEN)
-    }
-
-    async fn get(&self, path: &str) -> Value {
-        let answer = self.ask(Method::GET, path).send().await.unwrap();
-        serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
-    }
-
-    async fn post(&self, path: &str) -> u16 {
-        self.ask(Method::POST, path).send().await.unwrap().status().as_u16()
-    }
-
-    async fn endpoints(&self) -> Vec<Value> {
-        self.get("/v1/endpoints").await["endpoints"].as_array().unwrap().clone()
-    }
-
-    /// Waits until an endpoint is in this state.
-    async fn endpoint_that_is(&self, n: usize, state: &str) -> Value {
-        within(PATIENCE, &format!("an endpoint that is {state}"), async || {
-            let endpoint = self.endpoints().await[n].clone();
-            (endpoint["state"] == state).then_some(endpoint)
-        })
-        .await
-    }
-}
-
-fn launch(folder: &TempDir, env: &[(String, String)]) -> Process {
-    let mut command = Command::new(binary("notifier"));
-    command.env_clear().current_dir(folder.path()).envs(env.iter().cloned());
-    Process::start(&mut command, &folder.path().join("log"))
-}
 
 /// Waits until a receiver has accepted this event; all that it was sent of it.
 async fn accepted(sink: &Sink, id: &str) -> Vec<Received> {
@@ -138,7 +34,7 @@ async fn all_arrive(sink: &Sink, ids: &HashSet<String>) {
 
 #[tokio::test]
 async fn who_answers_410_is_disabled_the_others_are_told_and_it_can_be_enabled_again() {
-    let (gone, other) = (Sink::start(SECRET).await, Sink::start(SECRET).await);
+    let (gone, other) = (Sink::start(Notifier::SECRET).await, Sink::start(Notifier::SECRET).await);
     let notifier = Notifier::start(&[&gone.url(), &other.url()], &[]).await;
     gone.answer(&[410]);
     let first = notifier.tell("build.succeeded");
@@ -190,7 +86,7 @@ async fn who_answers_410_is_disabled_the_others_are_told_and_it_can_be_enabled_a
 async fn a_receiver_that_hangs_delays_nobody_else() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hanging = format!("http://{}/", silent.local_addr().unwrap());
-    let well = Sink::start(SECRET).await;
+    let well = Sink::start(Notifier::SECRET).await;
     // As few attempts at once as make it hard: those that hang must not take them all.
     let notifier = Notifier::start(&[&hanging, &well.url()], &[("WEBHOOK_MAX_IN_FLIGHT", "12")]).await;
     let ids: HashSet<_> = (0..100).map(|_| notifier.tell("build.succeeded")).collect();
@@ -206,7 +102,7 @@ async fn a_receiver_that_hangs_delays_nobody_else() {
 
 #[tokio::test]
 async fn an_endpoint_that_fails_is_left_alone_and_comes_back_without_losing_anything() {
-    let sink = Sink::start(SECRET).await;
+    let sink = Sink::start(Notifier::SECRET).await;
     let mut notifier = Notifier::start(&[&sink.url()], &[]).await;
     sink.answer(&[500; 1_000]);
     let ids: Vec<_> = (0..20).map(|_| notifier.tell("build.failed")).collect();
@@ -237,7 +133,7 @@ async fn an_endpoint_that_fails_is_left_alone_and_comes_back_without_losing_anyt
 
 #[tokio::test]
 async fn what_cannot_be_used_is_degraded_and_the_rest_goes_on() {
-    let sink = Sink::start(SECRET).await;
+    let sink = Sink::start(Notifier::SECRET).await;
     let notifier = Notifier::start(&["no URL at all", &sink.url()], &[]).await;
     let id = notifier.tell("build.succeeded");
     accepted(&sink, &id).await;
@@ -256,7 +152,7 @@ async fn what_cannot_be_used_is_degraded_and_the_rest_goes_on() {
 
 #[tokio::test]
 async fn the_api_is_for_who_has_its_token_and_shows_no_secrets() {
-    let sink = Sink::start(SECRET).await;
+    let sink = Sink::start(Notifier::SECRET).await;
     let url = format!("{}?token=hidden", sink.url());
     let notifier = Notifier::start(&[&url], &[]).await;
     for path in ["/v1/endpoints", "/v1/dead", "/v1/deliveries/a/b"] {
@@ -271,17 +167,10 @@ async fn the_api_is_for_who_has_its_token_and_shows_no_secrets() {
     assert_eq!(notifier.post("/v1/deliveries/unknown/unknown/resend").await, 404);
     accepted(&sink, &notifier.tell("build.succeeded")).await;
     let shown = notifier.get("/v1/endpoints").await.to_string() + &notifier.process.log();
-    assert!(!shown.contains("hidden") && !shown.contains(SECRET), "{shown}");
-}
-
-impl Notifier {
-    /// Makes an endpoint; the answer, or why not.
-    async fn make(&self, wanted: Value) -> (u16, Value) {
-        let asked = self.ask(Method::POST, "/v1/endpoints").body(wanted.to_string());
-        let answer = asked.send().await.unwrap();
-        let status = answer.status().as_u16();
-        (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
-    }
+    assert!(
+        !shown.contains("hidden") && !shown.contains(Notifier::SECRET),
+        "{shown}"
+    );
 }
 
 /// Whether one of the signatures of a request is by this secret.
@@ -297,7 +186,7 @@ fn signed_by(received: &Received, secret: &Value) -> bool {
 
 #[tokio::test]
 async fn an_endpoint_that_is_made_gets_what_it_wants_signed_by_secrets_that_can_be_rotated() {
-    let (all, some) = (Sink::start(SECRET).await, Sink::start(SECRET).await);
+    let (all, some) = (Sink::start(Notifier::SECRET).await, Sink::start(Notifier::SECRET).await);
     let notifier = Notifier::start(&[&all.url()], &[("WEBHOOK_ALLOW_NETWORKS", "127.0.0.0/8")]).await;
     let wanted =
         json!({"url": some.url(), "filter": {"events": ["build.f*"]}, "description": "failures", "in_flight": 2});
@@ -360,7 +249,7 @@ async fn an_endpoint_that_is_made_gets_what_it_wants_signed_by_secrets_that_can_
 
 #[tokio::test]
 async fn an_endpoint_that_is_made_reaches_nothing_that_only_we_can_reach() {
-    let ours = Sink::start(SECRET).await;
+    let ours = Sink::start(Notifier::SECRET).await;
     let notifier = Notifier::start(&[], &[]).await;
     let port = ours.url().trim_end_matches('/').rsplit(':').next().unwrap().to_owned();
     for url in [
@@ -405,7 +294,7 @@ async fn an_endpoint_that_is_made_reaches_nothing_that_only_we_can_reach() {
 async fn a_receiver_with_all_its_attempts_hanging_leaves_room_for_others() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hanging = format!("http://{}/", silent.local_addr().unwrap());
-    let well = Sink::start(SECRET).await;
+    let well = Sink::start(Notifier::SECRET).await;
     let greedy = [("WEBHOOK_MAX_IN_FLIGHT", "4"), ("WEBHOOK_ENDPOINT_IN_FLIGHT", "256")];
     let notifier = Notifier::start(&[&hanging, &well.url()], &greedy).await;
     let ids: HashSet<_> = (0..50).map(|_| notifier.tell("build.succeeded")).collect();
@@ -415,7 +304,7 @@ async fn a_receiver_with_all_its_attempts_hanging_leaves_room_for_others() {
 
 #[tokio::test]
 async fn what_a_producer_writes_breaks_no_circuit() {
-    let sink = Sink::start(SECRET).await;
+    let sink = Sink::start(Notifier::SECRET).await;
     let notifier = Notifier::start(&[&sink.url()], &[]).await;
     for _ in 0..6 {
         let id = notifier.tell("build\nfailed");
@@ -426,7 +315,7 @@ async fn what_a_producer_writes_breaks_no_circuit() {
 
 #[tokio::test]
 async fn who_rotates_at_once_with_others_is_told_and_what_a_newer_version_wrote_is_kept() {
-    let sink = Sink::start(SECRET).await;
+    let sink = Sink::start(Notifier::SECRET).await;
     let notifier = Notifier::start(&[], &[("WEBHOOK_ALLOW_NETWORKS", "127.0.0.0/8")]).await;
     let (_, made) = notifier.make(json!({"url": sink.url()})).await;
     let id = made["id"].as_str().unwrap();
@@ -477,7 +366,7 @@ fn takes(program: &[&str], received: &Received, body: &str) -> bool {
     let mut child = Command::new(program[0])
         .current_dir(root)
         .args(&program[1..])
-        .arg(SECRET)
+        .arg(Notifier::SECRET)
         .args(headers)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -491,8 +380,8 @@ fn takes(program: &[&str], received: &Received, body: &str) -> bool {
 
 #[tokio::test]
 async fn receivers_in_other_languages_take_it_for_genuine_and_nothing_else() {
-    let sink = Sink::start(SECRET).await;
-    let rotated = format!("whsec_bmV3ZXI=,{SECRET}");
+    let sink = Sink::start(Notifier::SECRET).await;
+    let rotated = format!("whsec_bmV3ZXI=,{}", Notifier::SECRET);
     let notifier = Notifier::start(&[&sink.url()], &[("WEBHOOK_HMAC_SECRET", &rotated)]).await;
     let received = accepted(&sink, &notifier.tell("build.succeeded")).await.remove(0);
     assert_eq!(
@@ -522,7 +411,7 @@ async fn receivers_in_other_languages_take_it_for_genuine_and_nothing_else() {
         }
         assert!(!takes(program, &old, &received.text), "{program:?}");
     }
-    let secret: seal::StandardSecret = SECRET.parse().unwrap();
+    let secret: seal::StandardSecret = Notifier::SECRET.parse().unwrap();
     let [id, at, signatures] =
         ["webhook-id", "webhook-timestamp", "webhook-signature"].map(|name| received.header(name));
     assert!(
