@@ -6,7 +6,7 @@
 --   book       HASH what is written of addressees               edition  STRING how often it was written in
 --   open:<event> HASH how many of its deliveries have not ended (n), and how many are dead
 --   tries:<id> LIST what was tried                                 event:<event> STRING what is delivered
---   intake     STRING who looks at the events that wait
+--   intake     STRING who looks at the events that wait             note:<to>/<thing> STRING what was noted of it
 local PREFIX = ARGV[1]
 local time = redis.call('TIME')
 local NOW = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use contract::{Message, route::List};
 use fred::{
     interfaces::{HashesInterface as _, KeysInterface as _, ListInterface as _, SortedSetsInterface as _},
-    types::Value,
+    types::{Expiration, Value},
 };
 use std::{collections::HashMap, time::Duration};
 
@@ -155,6 +155,8 @@ pub const MOST_WAITING: usize = 100_000;
 const SHARE: usize = 8;
 /// Addressees per script.
 const AT_ONCE: usize = 500;
+/// How long what was noted of a thing is kept.
+const NOTED: Expiration = Expiration::EX(7 * 86_400);
 /// A delivery that so many died over is dead.
 const MOST_DEATHS: u32 = 10;
 
@@ -393,6 +395,26 @@ impl Courier {
         let args = vec![to.into(), before.into(), "".into()];
         let answer = self.run(&self.bus.scripts().courier_book, "strike", args).await?;
         Ok(answer.text(0) == "ok")
+    }
+
+    /// What was noted of a thing for an addressee.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn noted(&self, to: &str, thing: &str) -> Result<Option<String>, Error> {
+        let key = self.key("note:", &format!("{to}/{thing}"));
+        let text = self.bus.client().get(&key).await;
+        text.map_err(|source| Error::redis(source, "read", &key))
+    }
+
+    /// Notes something of a thing for an addressee, for a week.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn note(&self, to: &str, thing: &str, text: &str) -> Result<(), Error> {
+        let key = self.key("note:", &format!("{to}/{thing}"));
+        let kept = self.bus.client().set(&key, text, Some(NOTED), None, false).await;
+        kept.map_err(|source| Error::redis(source, "note", &key))
     }
 
     fn key(&self, kind: &str, name: &str) -> String {

@@ -1,8 +1,9 @@
 //! The endpoints there are: those of the configuration, and those that were made by the API and are in Redis.
 
 use crate::{
-    endpoint::{Endpoint, Signer},
-    filter::Patterns,
+    channel::{Channel, Signer, Webhook},
+    endpoint::Endpoint,
+    filter::{Filter, Patterns},
     guard::Guard,
     outcome::Schedule,
 };
@@ -126,7 +127,8 @@ impl Book {
         for (name, text) in book {
             let read = self.read(&name, &text).unwrap_or_else(|error| {
                 tracing::error!(endpoint = name, error, "what is kept of an endpoint cannot be read");
-                Endpoint::unreadable(&name, format!("what is kept of it cannot be read: {error}"))
+                let why = Err(format!("what is kept of it cannot be read: {error}"));
+                Endpoint::made(&name, why, self.usual.schedule, Filter::default())
             });
             all.push(Arc::new(read));
         }
@@ -169,8 +171,8 @@ impl Book {
         let made: Made = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let filter = made.wanted.filter.compile()?;
         let schedule = made.wanted.schedule.unwrap_or(self.usual.schedule);
-        let endpoint = Endpoint::new(&made.wanted.url, made.signers(), &self.usual.prefix, schedule);
-        Ok(endpoint.made(name, filter))
+        let webhook = Webhook::new(&made.wanted.url, made.signers(), &self.usual.prefix);
+        Ok(Endpoint::made(name, webhook.map(Channel::Webhook), schedule, filter))
     }
 }
 

@@ -1,20 +1,21 @@
 //! The HTTP client: no redirects, no proxies, every wait bounded.
 
 use crate::{
-    endpoint::Signed,
     guard::Guard,
     outcome::{Reply, retry_after},
 };
+use bytes::Bytes;
 use futures_util::StreamExt as _;
-use reqwest::{Client, header::RETRY_AFTER, redirect};
+use reqwest::{Client, header::HeaderMap, redirect};
 use std::{sync::Arc, time::Duration};
+use url::Url;
 
 const CONNECT: Duration = Duration::from_secs(5);
 const WHOLE: Duration = Duration::from_secs(20);
 /// How much of a reply is read; the rest is of no interest.
 const MOST_READ: usize = 16 * 1024;
-/// How much of it is kept for people.
-const MOST_KEPT: usize = 1024;
+/// Who we say we are.
+pub(crate) const AGENT: &str = concat!("forge-notifier/", env!("CARGO_PKG_VERSION"));
 
 /// Clients for endpoints; cheap to clone.
 #[derive(Clone, Debug)]
@@ -44,39 +45,73 @@ fn usual() -> reqwest::ClientBuilder {
         .no_proxy()
 }
 
-/// Sends a request; every failure to get one is [`Reply::Nothing`].
-pub(crate) async fn send(client: &Client, signed: Signed) -> Reply {
-    let mut request = client.post(signed.url).body(signed.body);
-    for (name, value) in signed.headers {
-        request = request.header(name, value);
+/// A request, ready to be sent by POST.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) url: Url,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Bytes,
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// How long we are asked to wait.
+    pub(crate) retry_after: Option<Duration>,
+    /// The beginning of the body.
+    pub(crate) body: String,
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Self::Status(answer.status, answer.retry_after, answer.body)
     }
-    let request = match request.build() {
-        Ok(request) => request,
-        Err(error) => return Reply::Unfit(format!("it cannot be sent: {}", chassis::chain(&error.without_url()))),
-    };
-    let response = match client.execute(request).await {
-        Ok(response) => response,
-        Err(error) => {
-            return Reply::Nothing(format!("no reply: {}", chassis::chain(&error.without_url())));
-        }
-    };
+}
+
+/// Sends a request.
+///
+/// # Errors
+/// The reply that it is when there is none.
+pub(crate) async fn exchange(client: &Client, request: Request) -> Result<Answer, Reply> {
+    let mut building = client.post(request.url).body(request.body);
+    for (name, value) in request.headers {
+        building = building.header(name, value);
+    }
+    let unfit =
+        |error: reqwest::Error| Reply::Unfit(format!("it cannot be sent: {}", chassis::chain(&error.without_url())));
+    let nothing = |error: reqwest::Error| Reply::Nothing(format!("no reply: {}", chassis::chain(&error.without_url())));
+    let request = building.build().map_err(unfit)?;
+    let response = client.execute(request).await.map_err(nothing)?;
     let status = response.status().as_u16();
-    let now = u64::try_from(bus::clock::now_ms() / 1000).unwrap_or_default();
-    let asked = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok());
-    let asked = asked.and_then(|text| retry_after(text, now));
+    let retry_after = asked(response.headers());
     let mut body = response.bytes_stream();
-    let (mut read, mut kept) = (0, Vec::new());
+    let mut read = Vec::new();
     while let Some(Ok(part)) = body.next().await {
-        read += part.len();
-        kept.extend(part.iter().take(MOST_KEPT.saturating_sub(kept.len())));
-        if read > MOST_READ {
+        read.extend(part.iter().take(MOST_READ.saturating_sub(read.len())));
+        if read.len() >= MOST_READ {
             break;
         }
     }
-    Reply::Status(status, asked, String::from_utf8_lossy(&kept).into_owned())
+    Ok(Answer {
+        status,
+        retry_after,
+        body: String::from_utf8_lossy(&read).into_owned(),
+    })
+}
+
+/// How long a receiver asks us to wait: by `Retry-After` (RFC 9110, 10.2.3), or in the way of GitHub, which says when what
+/// may be asked of it is enough again.
+fn asked(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let now = u64::try_from(bus::clock::now_ms() / 1000).unwrap_or_default();
+    let after = text("retry-after").and_then(|text| retry_after(text, now));
+    let until = || {
+        let used_up = text("x-ratelimit-remaining")? == "0";
+        let reset: u64 = text("x-ratelimit-reset")?.parse().ok()?;
+        used_up.then(|| Duration::from_secs(reset.saturating_sub(now)))
+    };
+    after.or_else(until)
 }
 
 #[cfg(test)]
@@ -113,12 +148,13 @@ mod tests {
 
     async fn post(url: &str) -> Reply {
         testkit::crypto();
-        let signed = Signed {
+        let request = Request {
             url: url.parse().unwrap(),
             headers: Vec::new(),
             body: "{}".into(),
         };
-        send(&usual().build().unwrap(), signed).await
+        let exchanged = exchange(&usual().build().unwrap(), request).await;
+        exchanged.map_or_else(|reply| reply, Reply::from)
     }
 
     #[tokio::test]
@@ -136,7 +172,7 @@ mod tests {
         const PART: &[u8] = &[b'x'; 64 * 1_024];
         let (url, sent) = receiver("HTTP/1.1 200 OK\r\nretry-after: 7\r\n\r\n".to_owned(), PART).await;
         let seven = Some(Duration::from_secs(7));
-        assert_eq!(post(&url).await, Reply::Status(200, seven, "x".repeat(MOST_KEPT)));
+        assert_eq!(post(&url).await, Reply::Status(200, seven, "x".repeat(MOST_READ)));
         tokio::time::sleep(Duration::from_millis(200)).await;
         let sent = sent.load(Ordering::Relaxed);
         assert!(

@@ -1,7 +1,10 @@
 //! What can be configured.
 
+pub(crate) mod channels;
+
 use crate::{
-    endpoint::{Endpoint, Signer},
+    channel::{Channel, Signer, Webhook},
+    endpoint::Endpoint,
     guard::Guard,
     outcome::Schedule,
 };
@@ -121,6 +124,7 @@ impl Config {
         let at_once = values.within(&AT_ONCE, 1..=256);
         let per_second = values.get(&PER_SECOND);
         let token = values.optional(&TOKEN);
+        let channels = channels::read(values);
         let guard = Guard::new(values.list(&NETWORKS));
         let failures = values.within(&CIRCUIT_FAILURES, 1..=1_000);
         let first = values.within::<u32>(&CIRCUIT_SECONDS, 1..=3_600);
@@ -138,10 +142,16 @@ impl Config {
             }
         }
         let (prefix, schedule): (String, Schedule) = (prefix?, schedule?);
-        let endpoints = urls
-            .iter()
-            .map(|url| Endpoint::new(url, signers.clone(), &prefix, schedule))
-            .collect();
+        let webhook = |url: &String| {
+            let webhook = Webhook::new(url, signers.clone(), &prefix);
+            // Derived from the URL, so that it is the same after a restart.
+            let name: String = seal::digest(url.as_bytes()).chars().take(12).collect();
+            Endpoint::new(&name, webhook.map(Channel::Webhook), schedule)
+        };
+        let others = channels
+            .into_iter()
+            .map(|(name, channel)| Endpoint::new(name, channel, schedule));
+        let endpoints = urls.iter().map(webhook).chain(others).collect();
         Some(Self {
             endpoints,
             schedule,

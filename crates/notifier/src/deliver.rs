@@ -2,8 +2,9 @@
 
 use crate::{
     book::Book,
-    client::{self, Clients},
-    endpoint::{Endpoint, Head, Signed},
+    channel::{Channel, Notes, Telling},
+    client::Clients,
+    endpoint::{Endpoint, Head},
     metrics::Metrics,
     outcome::{Outcome, Reply},
 };
@@ -27,6 +28,8 @@ pub(crate) struct Deliver {
 
 /// An endpoint that is not configured here may be at another notifier, which has been restarted already.
 const STRANGER: Duration = Duration::from_mins(1);
+/// How much of a reply is kept for people, in characters.
+const MOST_KEPT: usize = 1024;
 /// After so long it is at none.
 const STRANGER_MS: i64 = 3_600_000;
 
@@ -53,21 +56,36 @@ impl Deliver {
         };
         let traceparent = trace::carry(&tracing::Span::current(), head.metadata.traceparent.as_deref());
         let now = clock::now_ms();
-        let Some(signed) = endpoint.sign(head, taken.payload.clone(), now / 1000, traceparent) else {
+        let Some(channel) = endpoint.channel() else {
             let why = "the endpoint cannot be used as it is configured".to_owned();
             let fate = Fate::Later(STRANGER);
             let health = Health::Unknown;
             return report(taken, Outcome { fate, health, why }, String::new());
         };
+        let telling = Telling {
+            head,
+            payload: taken.payload.clone(),
+            now: now / 1000,
+            traceparent,
+            client: if endpoint.guarded {
+                &self.clients.guarded
+            } else {
+                &self.clients.free
+            },
+            notes: Notes {
+                courier: &self.book.courier,
+                endpoint: endpoint.name(),
+            },
+        };
         let begun = Instant::now();
-        let reply = self.send(endpoint, signed).await;
+        let reply = self.tell(endpoint, channel, telling).await;
         chassis::crash_point("notifier.delivered");
         let spent = begun.elapsed();
         let outcome = endpoint.schedule.decide(&reply, taken.failures + 1, &taken.id);
         self.metrics.count(outcome.fate, spent.as_secs_f64());
         let (status, body) = match &reply {
             Reply::Status(status, _, body) => (Some(*status), Some(body.as_str())),
-            Reply::Nothing(_) | Reply::Unfit(_) => (None, None),
+            Reply::Nothing(_) | Reply::Refused(_) | Reply::Unfit(_) | Reply::NotNow(_) => (None, None),
         };
         tracing::info!(
             status,
@@ -83,20 +101,20 @@ impl Deliver {
             && let Some(tried) = tried.as_object_mut()
         {
             tried.insert("error".to_owned(), json!(outcome.why));
-            tried.insert("body".to_owned(), json!(body.filter(|body| !body.is_empty())));
+            let kept: Option<String> = body.map(|body| body.chars().take(MOST_KEPT).collect());
+            tried.insert("body".to_owned(), json!(kept.filter(|body| !body.is_empty())));
         }
         report(taken, outcome, tried.to_string())
     }
 
-    async fn send(&self, endpoint: &Endpoint, signed: Signed) -> Reply {
-        if !endpoint.guarded {
-            return client::send(&self.clients.free, signed).await;
-        }
+    async fn tell(&self, endpoint: &Endpoint, channel: &Channel, telling: Telling<'_>) -> Reply {
         // The networks that are allowed may be others than when it was made; names are looked at when they are looked up.
-        match self.book.guard.check(&signed.url) {
-            Ok(()) => client::send(&self.clients.guarded, signed).await,
-            Err(why) => Reply::Nothing(why),
+        if endpoint.guarded
+            && let Err(why) = self.book.guard.check(channel.url())
+        {
+            return Reply::Nothing(why);
         }
+        channel.tell(telling).await
     }
 
     /// Tells the other endpoints that one was turned off.

@@ -2,6 +2,7 @@
 
 mod api;
 mod book;
+mod channel;
 mod client;
 mod config;
 mod deliver;
@@ -12,10 +13,12 @@ mod guard;
 mod metrics;
 mod outcome;
 mod rounds;
+mod wording;
 
 use api::Api;
 use book::{Book, Usual};
 use bus::{Bus, Courier};
+use channel::Channel;
 use chassis::{Failure, Findings, Life, Service};
 use client::Clients;
 use deliver::Deliver;
@@ -33,7 +36,7 @@ pub const SERVICE: Service = Service {
     about: "Tells others what happened: signed webhooks, retried until they arrive.",
     admin_listen: "127.0.0.1:9104",
     grace_seconds: "30",
-    settings: &[config::SETTINGS, bus::SETTINGS],
+    settings: &[config::SETTINGS, config::channels::SETTINGS, bus::SETTINGS],
     errands: &[],
 };
 
@@ -126,7 +129,8 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
 /// Says how fast the configured endpoints take what they get, and which cannot be used here.
 async fn set_paces(config: &Config, courier: &Courier, life: &Life) -> Result<(), bus::Error> {
     for endpoint in &config.endpoints {
-        courier.pace(endpoint.name(), config.pace).await?;
+        let own = endpoint.channel().and_then(Channel::pace);
+        courier.pace(endpoint.name(), own.unwrap_or(config.pace)).await?;
         if let Some(why) = endpoint.broken() {
             tracing::error!(
                 endpoint = endpoint.name(),

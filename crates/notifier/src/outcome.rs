@@ -20,8 +20,12 @@ pub(crate) enum Reply {
     Status(u16, Option<Duration>, String),
     /// No reply, and why: connection, TLS or time-out.
     Nothing(String),
+    /// The receiver refused it for good, and why.
+    Refused(String),
     /// Nothing could be sent, and why: it is not the receiver's fault.
     Unfit(String),
+    /// Nothing was sent for now, and why: that is not the receiver's fault either.
+    NotNow(String),
 }
 
 /// What to do now.
@@ -50,6 +54,8 @@ const PERSISTENT: &[u64] = &[
 ];
 /// The same, in milliseconds: 500 ms doubling, and below 10 s.
 const SHORT_MS: &[u64] = &[500, 1_000, 2_000, 4_000, 8_000];
+/// What was not sent for a reason of ours is after this.
+const NOT_NOW: Duration = Duration::from_secs(5);
 /// The longest that a receiver may ask us to wait.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
 
@@ -101,6 +107,14 @@ impl Schedule {
                     why: why.clone(),
                 };
             }
+            Reply::NotNow(why) => {
+                return Outcome {
+                    fate: Fate::Later(NOT_NOW),
+                    health: Health::Unknown,
+                    why: why.clone(),
+                };
+            }
+            Reply::Refused(why) => return refused(why.clone()),
             // Who says when to come again is there, and means all that is for it.
             Reply::Status(status @ (429 | 503), Some(asked), _) => {
                 let asked = (*asked).min(LONGEST_RETRY_AFTER);

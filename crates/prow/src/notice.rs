@@ -112,6 +112,7 @@ fn data(build: &Build, before: Option<BuildStatus>) -> contract::Rest {
         "status": build.status.as_str(),
         "previous_status": before.map(BuildStatus::as_str),
         "project": build.message.project_name,
+        "repository": build.message.source,
         "commit": build.message.commit_hash,
         "branch": build.message.branch,
         "image": build.digest.as_ref().map(|_| &build.image_tag),

@@ -8,8 +8,9 @@ mod builds;
 #[cfg(test)]
 mod cancelling;
 #[cfg(test)]
-mod composed;
+mod channels;
 #[cfg(test)]
+mod composed;
 mod crashes;
 #[cfg(test)]
 mod databases;

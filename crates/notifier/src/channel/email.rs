@@ -1,0 +1,131 @@
+//! Mail, by SMTP (RFC 5321) with STARTTLS (RFC 3207) or TLS.
+
+use super::{Telling, nothing_to_say};
+use crate::{
+    outcome::Reply,
+    wording::{self, Mood, Words},
+};
+use contract::Notification;
+use lettre::{
+    AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
+    message::{Mailbox, MultiPart},
+    transport::smtp::Error,
+};
+use std::{fmt, time::Duration};
+use url::Url;
+
+/// Some people's mailboxes, by a server.
+#[derive(Clone)]
+pub(crate) struct Email {
+    server: AsyncSmtpTransport<Tokio1Executor>,
+    url: Url,
+    from: Mailbox,
+    to: Vec<Mailbox>,
+}
+
+/// How long each step of a conversation may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long all of it may take: less than the lease of a delivery.
+const WHOLE: Duration = Duration::from_secs(20);
+
+// === impl Email ===
+
+impl Email {
+    /// With the URL of a server: `smtps://USER:PASSWORD@HOST`, `smtp://HOST?tls=required`, or `smtp://HOST` for one that is
+    /// not to be trusted with secrets.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn new(url: &str, from: Mailbox, to: Vec<Mailbox>) -> Result<Self, String> {
+        if to.is_empty() {
+            return Err("there is nobody to write to (email.to)".to_owned());
+        }
+        let wrong = |error: &dyn fmt::Display| format!("its URL (email.url) is none of a mail server: {error}");
+        let server = AsyncSmtpTransport::<Tokio1Executor>::from_url(url).map_err(|error| wrong(&error))?;
+        let url = url.parse::<Url>().map_err(|error| wrong(&error))?;
+        Ok(Self {
+            server: server.timeout(Some(PATIENCE)).build(),
+            url,
+            from,
+            to,
+        })
+    }
+
+    pub(super) const fn url(&self) -> &Url {
+        &self.url
+    }
+
+    pub(super) async fn tell(&self, telling: Telling<'_>) -> Reply {
+        let notification = match telling.notification() {
+            Ok(notification) => notification,
+            Err(reply) => return reply,
+        };
+        if Words::new(&notification).mood == Mood::Pending {
+            return nothing_to_say(); // Mail is for what has ended.
+        }
+        let message = match self.message(&notification) {
+            Ok(message) => message,
+            Err(error) => return Reply::Unfit(error.to_string()),
+        };
+        match tokio::time::timeout(WHOLE, self.server.send(message)).await {
+            Ok(Ok(_)) => Reply::Status(250, None, String::new()),
+            Ok(Err(error)) => judge(&error),
+            Err(_elapsed) => Reply::Nothing(format!("the mail server did not answer within {} s", WHOLE.as_secs())),
+        }
+    }
+
+    fn message(&self, notification: &Notification) -> Result<Message, lettre::error::Error> {
+        let words = Words::new(notification);
+        // The same notification is the same mail, whatever is sent twice; and mails about a thing are one conversation.
+        let host = self.from.email.domain();
+        let thread = format!("<{}.forge@{host}>", seal::digest(notification.resource.uid.as_bytes()));
+        let mut mail = Message::builder()
+            .from(self.from.clone())
+            .subject(words.title.clone())
+            .message_id(Some(format!("<{}@{host}>", notification.event_id)))
+            .in_reply_to(thread.clone())
+            .references(thread);
+        for to in &self.to {
+            mail = mail.to(to.clone());
+        }
+        let (mut plain, mut html) = (
+            format!("{}\n\n", words.title),
+            format!("<h3>{}</h3><table>", escaped(&words.title)),
+        );
+        for (name, text) in &words.facts {
+            plain.push_str(&format_args!("{name}: {text}\n").to_string());
+            html.push_str(&format_args!("<tr><th align=left>{name}</th><td>{}</td></tr>", escaped(text)).to_string());
+        }
+        let project = wording::text(notification, "project").unwrap_or(&notification.resource.namespace);
+        plain.push_str(&format_args!("\n{project}, {}\n", notification.timestamp).to_string());
+        html.push_str("</table>");
+        mail.multipart(MultiPart::alternative_plain_html(plain, html))
+    }
+}
+
+impl fmt::Debug for Email {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Email")
+            .field("host", &self.url.host_str())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a server's answer means in the terms of all channels: 5yz is for ever, 4yz for now (RFC 5321, 4.2.1).
+fn judge(error: &Error) -> Reply {
+    let text = chassis::chain(error);
+    if error.is_permanent() {
+        return Reply::Refused(format!("the mail server refused it: {text}"));
+    }
+    if error.is_client() {
+        return Reply::Unfit(text);
+    }
+    Reply::Nothing(format!("the mail was not taken: {text}"))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}

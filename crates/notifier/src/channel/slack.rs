@@ -1,0 +1,222 @@
+//! Slack: a message for each thing that happens to something, which changes with it.
+//!
+//! With an incoming webhook (<https://api.slack.com/messaging/webhooks>) each change is a message of its own; with a bot's
+//! token the first message of a build is edited (<https://api.slack.com/methods/chat.update>). Limits:
+//! <https://api.slack.com/apis/rate-limits>.
+
+use super::{Telling, cut, nothing_to_say};
+use crate::{
+    client::Answer,
+    outcome::Reply,
+    wording::{Mood, Words},
+};
+use contract::Notification;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use url::Url;
+
+/// A channel of Slack.
+#[derive(Clone, Debug)]
+pub(crate) struct Slack {
+    /// The webhook, or the API.
+    url: Url,
+    /// The bot's token and the channel.
+    bot: Option<(String, String)>,
+}
+
+/// What Slack says of a call.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Said {
+    ok: bool,
+    error: String,
+    /// Names the message in its channel.
+    ts: String,
+    channel: String,
+}
+
+/// Which message is about a thing, and what it says of it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    ts: String,
+    channel: String,
+    version: u64,
+}
+
+/// Most characters of a block of text, by Slack's reference.
+const LONGEST: usize = 3_000;
+
+// === impl Slack ===
+
+impl Slack {
+    /// By an incoming webhook.
+    pub(crate) const fn webhook(url: Url) -> Self {
+        Self { url, bot: None }
+    }
+
+    /// By a bot, in a channel.
+    pub(crate) const fn bot(api: Url, token: String, channel: String) -> Self {
+        let bot = Some((token, channel));
+        Self { url: api, bot }
+    }
+
+    pub(super) const fn url(&self) -> &Url {
+        &self.url
+    }
+
+    pub(super) async fn tell(&self, telling: Telling<'_>) -> Reply {
+        let told = match &self.bot {
+            None => self.post(&telling).await,
+            Some((token, channel)) => self.keep_current(&telling, token, channel).await,
+        };
+        told.unwrap_or_else(|reply| reply)
+    }
+
+    async fn post(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
+        let message = message(&telling.notification()?);
+        Ok(telling.post(self.url.clone(), Vec::new(), &message).await?.into())
+    }
+
+    /// Changes the message there is about it, or makes one.
+    async fn keep_current(&self, telling: &Telling<'_>, token: &str, channel: &str) -> Result<Reply, Reply> {
+        let notification = telling.notification()?;
+        let uid = &notification.resource.uid;
+        let before: Option<Note> = telling.notes.read(uid).await?;
+        if before.as_ref().map(|note| note.version) >= Some(notification.version) {
+            return Ok(nothing_to_say()); // Something newer has been told.
+        }
+        let message = message(&notification);
+        let mut edited = None;
+        if let Some(note) = &before {
+            let message = with(&message, json!({"ts": note.ts, "channel": note.channel}));
+            let (answer, said) = self.call(telling, "chat.update", token, &message).await?;
+            // Whoever removed the message, or forbids to edit old ones, gets a new one.
+            let gone = ["message_not_found", "cant_update_message", "edit_window_closed"];
+            edited = (!gone.contains(&said.error.as_str())).then_some((answer, said));
+        }
+        let (answer, said) = if let Some(edited) = edited {
+            edited
+        } else {
+            let message = with(&message, json!({"channel": channel}));
+            self.call(telling, "chat.postMessage", token, &message).await?
+        };
+        if answer.status == 200 && said.ok {
+            let note = Note {
+                ts: said.ts.clone(),
+                channel: said.channel.clone(),
+                version: notification.version,
+            };
+            telling.notes.write(uid, &note).await?;
+        }
+        Ok(judge(answer, &said))
+    }
+
+    async fn call(
+        &self,
+        telling: &Telling<'_>,
+        method: &str,
+        token: &str,
+        body: &Value,
+    ) -> Result<(Answer, Said), Reply> {
+        let url = self.url.join(method).map_err(|error| Reply::Unfit(error.to_string()))?;
+        let bearer = ("authorization".to_owned(), format!("Bearer {token}"));
+        let answer = telling.post(url, vec![bearer], body).await?;
+        let said = serde_json::from_str(&answer.body).unwrap_or_default();
+        Ok((answer, said))
+    }
+}
+
+fn with(message: &Value, more: Value) -> Value {
+    let fields = [message.clone(), more].into_iter().filter_map(|part| match part {
+        Value::Object(fields) => Some(fields),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
+    });
+    Value::Object(fields.flatten().collect())
+}
+
+/// Slack says 200 to what it refuses, too.
+fn judge(answer: Answer, said: &Said) -> Reply {
+    if answer.status != 200 || said.ok {
+        return answer.into();
+    }
+    match said.error.as_str() {
+        "ratelimited" | "rate_limited" => Reply::Status(429, answer.retry_after, answer.body),
+        "internal_error" | "fatal_error" | "service_unavailable" | "request_timeout" => {
+            Reply::Status(503, answer.retry_after, answer.body)
+        }
+        "" => Reply::Refused("Slack's answer cannot be understood".to_owned()),
+        error => Reply::Refused(format!("Slack says {error}")),
+    }
+}
+
+fn message(notification: &Notification) -> Value {
+    let words = Words::new(notification);
+    let sign = match words.mood {
+        Mood::Pending => ":hourglass_flowing_sand:",
+        Mood::Good => ":white_check_mark:",
+        Mood::Bad => ":x:",
+        Mood::Neutral => ":information_source:",
+    };
+    let section = |text: &str| json!({"type": "section", "text": {"type": "mrkdwn", "text": cut(text, LONGEST)}});
+    let mut blocks = vec![section(&format!("{sign} *{}*", escaped(&words.title)))];
+    let facts: Vec<_> = words
+        .facts
+        .iter()
+        .map(|(name, text)| format!("*{name}:* {}", escaped(&cut(text, 500))))
+        .collect();
+    if !facts.is_empty() {
+        blocks.push(section(&facts.join("\n")));
+    }
+    json!({"text": escaped(&words.title), "blocks": blocks})
+}
+
+/// The three characters that mean something in Slack's texts.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::Message as _;
+
+    #[test]
+    fn a_message_says_what_happened_and_means_nothing_to_slack() {
+        let mut notification = Notification::from_bytes(include_bytes!(
+            "../../../../contracts/examples/notification/build-succeeded.json"
+        ))
+        .unwrap();
+        notification
+            .data
+            .insert("reason".to_owned(), json!("<!channel> & more".repeat(1_000)));
+        let message = message(&notification);
+        assert_eq!(message["text"], "Build succeeded: org/repo#42");
+        let text = message["blocks"][1]["text"]["text"].as_str().unwrap();
+        assert!(text.starts_with("*Reason:* &lt;!channel&gt; &amp; more"), "{text}");
+        assert!(text.chars().count() <= LONGEST);
+    }
+
+    #[test]
+    fn what_slack_refuses_with_200_is_not_taken_for_told() {
+        let judged = |status: u16, body: &str| {
+            let answer = Answer {
+                status,
+                retry_after: None,
+                body: body.to_owned(),
+            };
+            let said = serde_json::from_str(&answer.body).unwrap_or_default();
+            judge(answer, &said)
+        };
+        assert!(matches!(judged(200, r#"{"ok":true,"ts":"1"}"#), Reply::Status(200, ..)));
+        assert!(matches!(
+            judged(200, r#"{"ok":false,"error":"invalid_auth"}"#),
+            Reply::Refused(_)
+        ));
+        assert!(matches!(judged(200, "<html>"), Reply::Refused(_)));
+        assert!(matches!(
+            judged(200, r#"{"ok":false,"error":"ratelimited"}"#),
+            Reply::Status(429, ..)
+        ));
+        assert!(matches!(judged(503, ""), Reply::Status(503, ..)));
+    }
+}

@@ -1,0 +1,96 @@
+//! What is said to people of a notification, whatever way it goes. Pure.
+
+use contract::Notification;
+use serde_json::Value;
+
+/// A notification in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Words {
+    /// How it went.
+    pub(crate) mood: Mood,
+    /// Such as `Build failed: acme/app 3f2a9c1 on main`.
+    pub(crate) title: String,
+    /// What there is to say besides, a name and a text each.
+    pub(crate) facts: Vec<(&'static str, String)>,
+}
+
+/// How it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// It goes on.
+    Pending,
+    Good,
+    Bad,
+    /// It ended, and neither way.
+    Neutral,
+}
+
+/// The part of an event's type after the point.
+pub(crate) fn change(notification: &Notification) -> &str {
+    notification.event_type.split_once('.').map_or("", |(_, change)| change)
+}
+
+/// A text of what a notification carries.
+pub(crate) fn text<'a>(notification: &'a Notification, name: &str) -> Option<&'a str> {
+    notification.data.get(name).and_then(Value::as_str)
+}
+
+// === impl Words ===
+
+impl Words {
+    pub(crate) fn new(notification: &Notification) -> Self {
+        let change = change(notification);
+        let mood = match change {
+            "queued" | "started" => Mood::Pending,
+            "succeeded" => Mood::Good,
+            "failed" | "timed_out" | "lost" | "disabled" => Mood::Bad,
+            _ => Mood::Neutral,
+        };
+        let mut title = format!(
+            "{} {}: {}",
+            notification.resource.kind,
+            change.replace('_', " "),
+            notification.resource.name
+        );
+        if let Some(branch) = text(notification, "branch") {
+            title.push_str(" on ");
+            title.push_str(branch);
+        }
+        let facts = [
+            ("Reason", "reason"),
+            ("Failure", "failure"),
+            ("Detail", "detail"),
+            ("Image", "image"),
+            ("Commit", "commit"),
+        ];
+        let facts = facts
+            .into_iter()
+            .filter_map(|(name, key)| Some((name, text(notification, key)?.to_owned())))
+            .collect();
+        Self { mood, title, facts }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::Message as _;
+    use serde_json::json;
+
+    #[test]
+    fn a_notification_is_a_title_and_what_is_known() {
+        let mut notification = Notification::from_bytes(include_bytes!(
+            "../../../contracts/examples/notification/build-succeeded.json"
+        ))
+        .unwrap();
+        notification.event_type = "build.timed_out".to_owned();
+        notification.data.insert("branch".to_owned(), json!("main"));
+        notification.data.insert("reason".to_owned(), json!("it took too long"));
+        let words = Words::new(&notification);
+        assert_eq!(words.title, "Build timed out: org/repo#42 on main");
+        assert_eq!(words.mood, Mood::Bad);
+        assert_eq!(words.facts[0], ("Reason", "it took too long".to_owned()));
+        notification.event_type = "nonsense".to_owned();
+        assert_eq!(Words::new(&notification).mood, Mood::Neutral);
+    }
+}
