@@ -6,6 +6,7 @@
 --   book       HASH what is written of addressees               edition  STRING how often it was written in
 --   open:<event> HASH how many of its deliveries have not ended (n), and how many are dead
 --   tries:<id> LIST what was tried                                 event:<event> STRING what is delivered
+--   left       ZSET addressee -> until when it is left alone
 --   intake     STRING who looks at the events that wait             note:<to>/<thing> STRING what was noted of it
 local PREFIX = ARGV[1]
 local time = redis.call('TIME')
@@ -39,6 +40,7 @@ end
 local function turn_off(to, why)
   redis.call('HSET', key('to:', to), 'off', why, 'off_at', NOW)
   redis.call('ZREM', key('ready'), to)
+  redis.call('ZREM', key('left'), to)
 end
 
 local function keep(id, seconds)

@@ -7,7 +7,7 @@ if (redis.call('HGET', key('book'), to) or '') ~= before then return {'changed'}
 redis.call('INCR', key('edition'))
 if after == '' then
   redis.call('HDEL', key('book'), to)
-  redis.call('ZREM', key('ready'), to)
+  for _, kind in ipairs({'ready', 'left'}) do redis.call('ZREM', key(kind), to) end
   for _, kind in ipairs({'due:', 'of:', 'to:'}) do redis.call('DEL', key(kind, to)) end
 else
   redis.call('HSET', key('book'), to, after)

@@ -12,7 +12,9 @@ end
 local function judge(to, health, why, busy)
   local hash = key('to:', to)
   if health == 'well' then
-    if not is_well[to] then redis.call('HDEL', hash, 'failures', 'open', 'trips', 'since', 'failed') end
+    if not is_well[to] and redis.call('HDEL', hash, 'failures', 'open', 'trips', 'since', 'failed') > 0 then
+      redis.call('ZREM', key('left'), to)
+    end
     is_well[to] = true
     return
   end
@@ -22,6 +24,7 @@ local function judge(to, health, why, busy)
   elseif health == 'busy' then
     local open = math.max(NOW + busy, tonumber(redis.call('HGET', hash, 'open') or 0))
     redis.call('HSET', hash, 'open', open)
+    redis.call('ZADD', key('left'), open, to)
     redis.call('ZADD', key('ready'), 'XX', open, to)
   elseif health == 'ill' or health == 'refusing' then
     -- Failures that are far apart are not one long failure.
@@ -38,6 +41,7 @@ local function judge(to, health, why, busy)
       local trips = redis.call('HINCRBY', hash, 'trips', 1)
       local open = NOW + math.min(longest, first * 2 ^ math.min(trips - 1, 20))
       redis.call('HSET', hash, 'open', open)
+      redis.call('ZADD', key('left'), open, to)
       redis.call('ZADD', key('ready'), open, to)
       return 'opened'
     end

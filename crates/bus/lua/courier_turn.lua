@@ -5,6 +5,7 @@ if which == 'off' then
   turn_off(to, ARGV[4])
 elseif which == 'on' then
   redis.call('HDEL', key('to:', to), 'off', 'off_at', 'failures', 'open', 'trips', 'since', 'failed')
+  redis.call('ZREM', key('left'), to)
   look_again(to)
 else
   pace(to, ARGV[4], ARGV[5])

@@ -138,6 +138,19 @@ pub struct Patience {
     pub most_of_one: u32,
 }
 
+/// How things stand with all deliveries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// How many are being tried, by anyone.
+    pub held: u64,
+    /// How many dead ones are kept.
+    pub dead: u64,
+    /// How many addressees are left alone, because they failed or asked for it.
+    pub left_alone: u64,
+    /// For how long the addressee that has waited for longest could have been sent something.
+    pub lag: Duration,
+}
+
 /// A delivery as people see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -245,6 +258,20 @@ impl Courier {
         Ok(answer.number(0))
     }
 
+    /// How things stand.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn stats(&self) -> Result<Stats, Error> {
+        let answer = self.run(&self.bus.scripts().courier_stats, "count", Vec::new()).await?;
+        Ok(Stats {
+            held: answer.number(0),
+            dead: answer.number(1),
+            left_alone: answer.number(2),
+            lag: Duration::from_millis(answer.number(3)),
+        })
+    }
+
     /// Sets how fast an addressee takes deliveries.
     ///
     /// # Errors
@@ -318,6 +345,17 @@ impl Courier {
             records.extend(self.record(&id).await?); // What is not kept any more is not listed.
         }
         Ok(records)
+    }
+
+    /// The deliveries to an addressee that were sent in that time (ms since the Unix epoch), of the newest 1,000; the
+    /// oldest first.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn between(&self, to: &str, since: i64, until: i64) -> Result<Vec<String>, Error> {
+        let args = vec![to.into(), since.to_string().into(), until.to_string().into()];
+        let answer = self.run(&self.bus.scripts().courier_between, "list", args).await?;
+        Ok(answer.texts())
     }
 
     /// One delivery.

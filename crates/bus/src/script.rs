@@ -65,6 +65,8 @@ scripts! {
     courier_reap: DRAINS + COURIER + "../lua/courier_reap.lua",
     courier_turn: DRAINS + COURIER + "../lua/courier_turn.lua",
     courier_book: FILLS + COURIER + "../lua/courier_book.lua",
+    courier_stats: DRAINS + COURIER + "../lua/courier_stats.lua",
+    courier_between: DRAINS + COURIER + "../lua/courier_between.lua",
     courier_again: DRAINS + COURIER + "../lua/courier_again.lua",
     log_append: FILLS + ALONE + "../lua/log_append.lua",
     log_read: DRAINS + ALONE + "../lua/log_read.lua",

@@ -1,5 +1,7 @@
 //! The API, on the admin port: what was delivered and what was not, and what can be done about it.
 
+mod replay;
+
 use crate::{
     book::{Book, MOST as MOST_ENDPOINTS, Made, Wanted},
     endpoint::Endpoint,
@@ -105,6 +107,7 @@ pub(crate) fn routes(api: Api, token: &Secret) -> Router {
         .route("/v1/endpoints/{id}/enable", post(enable))
         .route("/v1/endpoints/{id}/disable", post(disable))
         .route("/v1/endpoints/{id}/test", post(test))
+        .route("/v1/endpoints/{id}/replay", post(replay::replay))
         .route("/v1/endpoints/{id}/deliveries", get(deliveries))
         .route("/v1/deliveries/{event}/{endpoint}", get(delivery))
         .route("/v1/deliveries/{event}/{endpoint}/resend", post(resend))

@@ -23,6 +23,7 @@ use chassis::{Failure, Findings, Life, Service};
 use client::Clients;
 use deliver::Deliver;
 use expand::Expand;
+use metrics::Metrics;
 use rounds::Rounds;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
@@ -40,7 +41,7 @@ pub const SERVICE: Service = Service {
     errands: &[],
 };
 
-/// How often what dead notifiers held is looked for.
+/// How often what dead notifiers held is looked for, and how things stand.
 const REAP: Duration = Duration::from_secs(5);
 
 /// Reads the configuration.
@@ -105,10 +106,11 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         };
         life.serve_admin(api::routes(api, token));
     }
+    let metrics = Metrics::new(&life);
     let deliver = Deliver {
         clients: Clients::new(&config.guard).map_err(|error| Failure::Dependency(chassis::chain(&error)))?,
         book,
-        metrics: metrics::Metrics::new(&life),
+        metrics: metrics.clone(),
         notifications: bus.producer(&config.notifications),
     };
     let rounds = Rounds {
@@ -121,7 +123,9 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let stopping = life.stopping();
     life.keep("rounds", move || rounds.clone().run(stopping.clone()));
     let stopping = life.stopping();
-    life.keep("reaper", move || reap(courier.clone(), stopping.clone()));
+    life.keep("reaper", move || {
+        reap(courier.clone(), metrics.clone(), stopping.clone())
+    });
     life.ready();
     Ok(())
 }
@@ -143,10 +147,13 @@ async fn set_paces(config: &Config, courier: &Courier, life: &Life) -> Result<()
     Ok(())
 }
 
-/// Frees what dead notifiers held.
-async fn reap(courier: Courier, stopping: CancellationToken) {
+/// Frees what dead notifiers held, and counts what there is.
+async fn reap(courier: Courier, metrics: Metrics, stopping: CancellationToken) {
     while stopping.run_until_cancelled(tokio::time::sleep(REAP)).await.is_some() {
         while freed(&courier).await && !stopping.is_cancelled() {}
+        if let Ok(stats) = courier.stats().await {
+            metrics.stand(&stats);
+        }
     }
 }
 

@@ -154,6 +154,31 @@ async fn who_fails_is_left_alone_and_shows_with_one_whether_it_is_back() {
 }
 
 #[tokio::test]
+async fn how_things_stand_can_be_asked() {
+    let (_redis, courier) = courier().await;
+    assert_eq!(courier.stats().await.unwrap(), Stats::default());
+    for n in 0..4 {
+        send(&courier, &format!("e{n}"), &["a"]).await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let waited = courier.stats().await.unwrap();
+    assert!(
+        waited.lag >= Duration::from_millis(50) && waited.held == 0,
+        "{waited:?}"
+    );
+    let taken = take(&courier).await;
+    assert_eq!(courier.stats().await.unwrap().held, 4);
+    settle(&courier, &taken[0], Fate::Dead, Health::Ill).await;
+    fails(&courier, &taken[1]).await;
+    fails(&courier, &taken[2]).await;
+    let stats = courier.stats().await.unwrap();
+    assert_eq!((stats.held, stats.dead, stats.left_alone), (1, 1, 1), "{stats:?}");
+    assert_eq!(stats.lag, Duration::ZERO, "who is left alone is not late");
+    settle(&courier, &taken[3], Fate::Done, Health::Well).await;
+    assert_eq!(courier.stats().await.unwrap().left_alone, 0);
+}
+
+#[tokio::test]
 async fn everybody_has_a_pace_and_nobody_waits_for_another() {
     let (_redis, courier) = courier().await;
     let pace = |at_once, per_second| Pace { at_once, per_second };

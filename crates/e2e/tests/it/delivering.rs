@@ -419,3 +419,72 @@ async fn receivers_in_other_languages_take_it_for_genuine_and_nothing_else() {
         "and in Rust"
     );
 }
+
+#[tokio::test]
+async fn what_an_endpoint_missed_is_replayed_by_time_and_state_after_it_was_counted() {
+    let sink = Sink::start(Notifier::SECRET).await;
+    let notifier = Notifier::start(&[&sink.url()], &[]).await;
+    let id = notifier.endpoints().await[0]["id"].as_str().unwrap().to_owned();
+    let state = async |event: &str, state: &str| {
+        let path = format!("/v1/deliveries/{event}/{id}");
+        within(PATIENCE, state, async || {
+            (notifier.get(&path).await["state"] == state).then_some(())
+        })
+        .await;
+    };
+    let before = notifier.tell("build.started");
+    accepted(&sink, &before).await;
+    state(&before, "done").await;
+    sink.answer(&[400, 404]);
+    let missed = [notifier.tell("build.failed"), notifier.tell("build.lost")];
+    for event in &missed {
+        state(event, "dead").await;
+    }
+    let replay = async |wanted: Value| {
+        let asked = notifier.ask(Method::POST, &format!("/v1/endpoints/{id}/replay"));
+        let answer = asked.body(wanted.to_string()).send().await.unwrap();
+        let status = answer.status().as_u16();
+        let body: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        (status, body["matching"].clone(), body["replayed"].clone())
+    };
+    assert_eq!(replay(json!({"dry_run": true})).await, (200, json!(2), json!(0)));
+    assert_eq!(
+        replay(json!({"dry_run": true, "state": "any"})).await,
+        (200, json!(3), json!(0))
+    );
+    let old = json!({"until": "2026-01-01T00:00:00Z", "state": "any"});
+    assert_eq!(replay(old).await, (200, json!(0), json!(0)));
+    assert_eq!(sink.received().len(), 3, "nothing was sent by counting");
+    assert_eq!(
+        replay(json!({"since": "2026-01-01T00:00:00Z"})).await,
+        (200, json!(2), json!(2))
+    );
+    for event in &missed {
+        accepted(&sink, event).await;
+        state(event, "done").await;
+    }
+    assert_eq!(
+        replay(json!({})).await,
+        (200, json!(0), json!(0)),
+        "they are not dead any more"
+    );
+    for odd in [
+        json!({"since": "yesterday"}),
+        json!({"state": "waiting"}),
+        json!({"form": 1}),
+    ] {
+        assert_eq!(replay(odd).await.0, 422);
+    }
+    assert_eq!(notifier.post(&format!("/v1/endpoints/{id}/disable")).await, 204);
+    assert_eq!(replay(json!({"state": "any"})).await.0, 409);
+    let metrics = notifier.ask(Method::GET, "/metrics").send().await.unwrap();
+    let metrics = String::from_utf8(metrics.bytes().await.unwrap().to_vec()).unwrap();
+    for name in [
+        "deliveries_in_flight",
+        "deliveries_dead",
+        "endpoints_left_alone",
+        "due_lag_seconds",
+    ] {
+        assert!(metrics.contains(&format!("notifier_{name} ")), "{name}: {metrics}");
+    }
+}
