@@ -181,6 +181,8 @@ where
     if matches.get_flag("print-config") {
         say(&mut std::io::stdout(), &values.describe(&settings));
     }
+    // The only provider in the workspace, for what reads certificates, too; a second call cannot happen and would change nothing.
+    rustls::crypto::ring::default_provider().install_default().ok();
     let config = read(&mut values);
     let common = common(&mut values, service);
     let errors = values.errors();
@@ -195,8 +197,6 @@ where
         return ExitCode::SUCCESS;
     }
     more_files();
-    // The only provider in the workspace; a second call cannot happen and would change nothing.
-    rustls::crypto::ring::default_provider().install_default().ok();
     let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().enable_all().build() else {
         say(&mut std::io::stderr(), "cannot start threads\n");
         return ExitCode::from(DEPENDENCY_MISSING);

@@ -142,7 +142,9 @@ async fn endpoint(State(api): State<Api>, Path(id): Path<String>) -> Result<Json
     let mut shown = api.show(&endpoint).await?;
     let made = api.made(&id).await.and_then(|(_, made)| made);
     if let (Ok(made), Some(shown)) = (made, shown.as_object_mut()) {
-        shown.insert("wanted".to_owned(), serde_json::to_value(&made.wanted)?);
+        let mut wanted = made.wanted;
+        wanted.tls.key = None; // It is never shown.
+        shown.insert("wanted".to_owned(), serde_json::to_value(&wanted)?);
         shown.insert("created_at".to_owned(), json!(made.created_at));
     }
     Ok(Json(shown))

@@ -6,6 +6,7 @@ use crate::{
     filter::{Filter, Patterns},
     guard::Guard,
     outcome::Schedule,
+    tls::Tls,
 };
 use bus::{Courier, Pace, clock};
 use seal::StandardSecret;
@@ -42,6 +43,8 @@ pub(crate) struct Pages {
     edition: Option<i64>,
     all: Vec<Arc<Endpoint>>,
     by_name: HashMap<String, usize>,
+    /// Of what is written of those that were made by the API.
+    digests: HashMap<String, String>,
 }
 
 /// What can be said of an endpoint through the API.
@@ -64,6 +67,9 @@ pub(crate) struct Wanted {
     /// So many a second on average; 0: as many as there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) per_second: Option<u32>,
+    /// What it has of its own for TLS.
+    #[serde(default)]
+    pub(crate) tls: Tls,
 }
 
 /// An endpoint that was made by the API, as it is kept.
@@ -104,7 +110,7 @@ impl Book {
             courier,
             guard,
             usual,
-            pages: RwLock::new(Arc::new(Pages::new(None, configured.clone()))),
+            pages: RwLock::new(Arc::new(Pages::new(None, configured.clone(), HashMap::new()))),
             configured,
         }
     }
@@ -121,18 +127,20 @@ impl Book {
         if edition == self.pages().edition {
             return Ok(());
         }
-        let mut all = self.configured.clone();
+        let (before, mut all, mut digests) = (self.pages(), self.configured.clone(), HashMap::new());
         let mut book: Vec<_> = self.courier.book().await?.into_iter().collect();
         book.sort_unstable();
         for (name, text) in book {
-            let read = self.read(&name, &text).unwrap_or_else(|error| {
-                tracing::error!(endpoint = name, error, "what is kept of an endpoint cannot be read");
-                let why = Err(format!("what is kept of it cannot be read: {error}"));
-                Endpoint::made(&name, why, self.usual.schedule, Filter::default())
-            });
-            all.push(Arc::new(read));
+            let digest = seal::digest(text.as_bytes());
+            // One that has not changed keeps its connections.
+            let known = before
+                .find(&name)
+                .filter(|_| before.digests.get(&name) == Some(&digest));
+            all.push(known.map_or_else(|| Arc::new(self.readable(&name, &text)), Arc::clone));
+            digests.insert(name, digest);
         }
-        *self.pages.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Pages::new(edition, all));
+        let pages = Pages::new(edition, all, digests);
+        *self.pages.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pages);
         Ok(())
     }
 
@@ -167,19 +175,28 @@ impl Book {
         Ok(struck)
     }
 
+    fn readable(&self, name: &str, text: &str) -> Endpoint {
+        self.read(name, text).unwrap_or_else(|error| {
+            tracing::error!(endpoint = name, error, "what is kept of an endpoint cannot be read");
+            let why = Err(format!("what is kept of it cannot be read: {error}"));
+            Endpoint::made(name, why, self.usual.schedule, Filter::default())
+        })
+    }
+
     fn read(&self, name: &str, text: &str) -> Result<Endpoint, String> {
         let made: Made = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let filter = made.wanted.filter.compile()?;
         let schedule = made.wanted.schedule.unwrap_or(self.usual.schedule);
         let webhook = Webhook::new(&made.wanted.url, made.signers(), &self.usual.prefix);
-        Ok(Endpoint::made(name, webhook.map(Channel::Webhook), schedule, filter))
+        let endpoint = Endpoint::made(name, webhook.map(Channel::Webhook), schedule, filter);
+        Ok(endpoint.by(made.wanted.tls.client(Some(&self.guard))))
     }
 }
 
 // === impl Pages ===
 
 impl Pages {
-    fn new(edition: Option<i64>, all: Vec<Arc<Endpoint>>) -> Self {
+    fn new(edition: Option<i64>, all: Vec<Arc<Endpoint>>, digests: HashMap<String, String>) -> Self {
         let by_name = all
             .iter()
             .enumerate()
@@ -188,6 +205,7 @@ impl Pages {
             edition,
             by_name: by_name.collect(),
             all,
+            digests,
         }
     }
 
@@ -208,10 +226,19 @@ impl Wanted {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn read(body: &[u8]) -> Result<Self, String> {
-        const KNOWN: [&str; 6] = ["url", "description", "filter", "schedule", "in_flight", "per_second"];
+        const KNOWN: [&str; 7] = [
+            "url",
+            "description",
+            "filter",
+            "schedule",
+            "in_flight",
+            "per_second",
+            "tls",
+        ];
         let fields: serde_json::Map<String, Value> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-        if let Some(odd) = fields.keys().find(|name| !KNOWN.contains(&name.as_str())) {
-            return Err(format!("{odd}: there is no such field, but {}", KNOWN.join(", ")));
+        only("", &fields, &KNOWN)?;
+        if let Some(Value::Object(tls)) = fields.get("tls") {
+            only("tls.", tls, &["ca", "certificate", "key"])?;
         }
         serde_json::from_value(fields.into()).map_err(|error| error.to_string())
     }
@@ -232,7 +259,15 @@ impl Wanted {
         if self.per_second.is_some_and(|n| n > MOST_PER_SECOND) {
             return Err(format!("per_second: expected 0 to {MOST_PER_SECOND}"));
         }
+        self.tls.client(Some(guard))?;
         self.filter.compile().map(drop).map_err(|why| format!("filter: {why}"))
+    }
+}
+
+fn only(of: &str, fields: &serde_json::Map<String, Value>, known: &[&str]) -> Result<(), String> {
+    match fields.keys().find(|name| !known.contains(&name.as_str())) {
+        Some(odd) => Err(format!("{of}{odd}: there is no such field, but {}", known.join(", "))),
+        None => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use reqwest::{Client, header::HeaderMap, redirect};
+use reqwest::{Client, ClientBuilder, header::HeaderMap, redirect};
 use std::{sync::Arc, time::Duration};
 use url::Url;
 
@@ -31,18 +31,23 @@ pub(crate) struct Clients {
 impl Clients {
     pub(crate) fn new(guard: &Guard) -> Result<Self, reqwest::Error> {
         Ok(Self {
-            free: usual().build()?,
-            guarded: usual().dns_resolver(Arc::new(guard.clone())).build()?,
+            free: usual(None).build()?,
+            guarded: usual(Some(guard)).build()?,
         })
     }
 }
 
-fn usual() -> reqwest::ClientBuilder {
-    Client::builder()
+/// A client as all are; with a guard it reaches only what that lets it.
+pub(crate) fn usual(guard: Option<&Guard>) -> ClientBuilder {
+    let building = Client::builder()
         .connect_timeout(CONNECT)
         .timeout(WHOLE)
         .redirect(redirect::Policy::none())
-        .no_proxy()
+        .no_proxy();
+    match guard {
+        Some(guard) => building.dns_resolver(Arc::new(guard.clone())),
+        None => building,
+    }
 }
 
 /// A request, ready to be sent by POST.
@@ -153,7 +158,7 @@ mod tests {
             headers: Vec::new(),
             body: "{}".into(),
         };
-        let exchanged = exchange(&usual().build().unwrap(), request).await;
+        let exchanged = exchange(&usual(None).build().unwrap(), request).await;
         exchanged.map_or_else(|reply| reply, Reply::from)
     }
 

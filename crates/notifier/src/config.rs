@@ -7,6 +7,7 @@ use crate::{
     endpoint::Endpoint,
     guard::Guard,
     outcome::Schedule,
+    tls::Tls,
 };
 use bus::{Pace, Patience, Settings};
 use chassis::{Secret, Setting, Values};
@@ -39,6 +40,18 @@ const SECRET: Setting = Setting::new(
 )
 .env(&["WEBHOOK_HMAC_SECRET"])
 .secret();
+const CA: Setting = Setting::new(
+    "webhook.ca",
+    "Who signs the certificates of those at webhook.url, and nobody else, in PEM; those that the system trusts without it",
+)
+.env(&["WEBHOOK_CA"])
+.secret();
+const CERTIFICATE: Setting = Setting::new("webhook.client_certificate", "Our certificate for them, in PEM")
+    .env(&["WEBHOOK_CLIENT_CERTIFICATE"])
+    .secret();
+const KEY: Setting = Setting::new("webhook.client_key", "Its key, in PEM")
+    .env(&["WEBHOOK_CLIENT_KEY"])
+    .secret();
 const SCHEDULE: Setting = Setting::new(
     "webhook.schedule",
     "persistent (over three days) or short (six attempts within a quarter of a minute)",
@@ -91,6 +104,9 @@ const LIST: Setting = Setting::new("redis.notifications_name", "Name of the list
 pub(crate) const SETTINGS: &[Setting] = &[
     URLS,
     SECRET,
+    CA,
+    CERTIFICATE,
+    KEY,
     SCHEDULE,
     PREFIX,
     MAX_IN_FLIGHT,
@@ -119,6 +135,12 @@ impl Config {
         if let Some(Err(error)) = prefix.as_ref().map(|prefix| prefix.parse::<HeaderName>()) {
             values.refuse(&PREFIX, error);
         }
+        let mut pem = |setting| values.optional(setting).map(|text: Secret| text.expose().to_owned());
+        let tls = Tls {
+            ca: pem(&CA),
+            certificate: pem(&CERTIFICATE),
+            key: pem(&KEY),
+        };
         let schedule = values.get(&SCHEDULE);
         let max_in_flight = values.within::<u32>(&MAX_IN_FLIGHT, 1..=4_096);
         let at_once = values.within(&AT_ONCE, 1..=256);
@@ -146,7 +168,7 @@ impl Config {
             let webhook = Webhook::new(url, signers.clone(), &prefix);
             // Derived from the URL, so that it is the same after a restart.
             let name: String = seal::digest(url.as_bytes()).chars().take(12).collect();
-            Endpoint::new(&name, webhook.map(Channel::Webhook), schedule)
+            Endpoint::new(&name, webhook.map(Channel::Webhook), schedule).by(tls.client(None))
         };
         let others = channels
             .into_iter()

@@ -62,16 +62,17 @@ impl Deliver {
             let health = Health::Unknown;
             return report(taken, Outcome { fate, health, why }, String::new());
         };
+        let usual = if endpoint.guarded {
+            &self.clients.guarded
+        } else {
+            &self.clients.free
+        };
         let telling = Telling {
             head,
             payload: taken.payload.clone(),
             now: now / 1000,
             traceparent,
-            client: if endpoint.guarded {
-                &self.clients.guarded
-            } else {
-                &self.clients.free
-            },
+            client: endpoint.client().unwrap_or(usual),
             notes: Notes {
                 courier: &self.book.courier,
                 endpoint: endpoint.name(),

@@ -3,6 +3,7 @@
 use crate::{channel::Channel, filter::Filter, outcome::Schedule};
 use chassis::Findings;
 use contract::Metadata;
+use reqwest::Client;
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -17,6 +18,8 @@ pub(crate) struct Endpoint {
     name: String,
     /// How it is told; or why nothing can be sent there.
     channel: Result<Channel, String>,
+    /// If all others' will not do.
+    client: Option<Client>,
     pub(crate) schedule: Schedule,
     pub(crate) filter: Filter,
     /// Whether somebody made it who may not reach what we can reach.
@@ -50,6 +53,7 @@ impl Endpoint {
         Self {
             name: name.to_owned(),
             channel,
+            client: None,
             schedule,
             filter: Filter::default(),
             guarded: false,
@@ -63,6 +67,19 @@ impl Endpoint {
             guarded: true,
             ..Self::new(name, channel, schedule)
         }
+    }
+
+    /// The same with a client of its own, if it needs one; or it cannot be used.
+    pub(crate) fn by(mut self, client: Result<Option<Client>, String>) -> Self {
+        match client {
+            Ok(client) => self.client = client,
+            Err(why) => self.channel = Err(why),
+        }
+        self
+    }
+
+    pub(crate) const fn client(&self) -> Option<&Client> {
+        self.client.as_ref()
     }
 
     /// Why nothing can be sent there, if so.

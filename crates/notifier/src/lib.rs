@@ -13,6 +13,7 @@ mod guard;
 mod metrics;
 mod outcome;
 mod rounds;
+mod tls;
 mod wording;
 
 use api::Api;

@@ -29,6 +29,7 @@ mod registry;
 mod s3;
 mod sentinel;
 mod sink;
+mod tls;
 mod topology;
 
 pub use certificate::Certificate;

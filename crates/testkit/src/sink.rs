@@ -1,14 +1,17 @@
 //! A receiver of webhooks that checks signatures, and fails on cue.
 
+use crate::{Certificate, tls::TlsListener};
 use axum::{
     Router,
     body::Bytes,
     extract::State,
     http::{HeaderMap, StatusCode},
     routing::post,
+    serve::Listener,
 };
 use std::{
     collections::VecDeque,
+    net::SocketAddr,
     sync::{Arc, Mutex},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -31,7 +34,7 @@ pub struct Received {
 /// A receiver.
 #[derive(Debug)]
 pub struct Sink {
-    address: String,
+    url: String,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
@@ -53,7 +56,20 @@ impl Sink {
     /// Listens at an address; `tell` is called with each webhook.
     pub async fn serve(address: &str, secret: &str, tell: Option<fn(&Received)>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        Self::listen(listener, "http", secret, tell)
+    }
+
+    /// Listens on a free port with TLS; who connects needs the other certificate, if any.
+    pub async fn start_tls(secret: &str, own: &Certificate, clients: Option<&Certificate>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::listen(TlsListener::new(listener, own, clients), "https", secret, None)
+    }
+
+    fn listen<L>(listener: L, scheme: &'static str, secret: &str, tell: Option<fn(&Received)>) -> Self
+    where
+        L: Listener<Addr = SocketAddr>,
+    {
+        let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             secret: secret.to_owned(),
             received: Mutex::default(),
@@ -62,12 +78,13 @@ impl Sink {
         });
         let routes = Router::new().route("/", post(receive)).with_state(Arc::clone(&shared));
         let task = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-        Self { address, shared, task }
+        let url = format!("{scheme}://{address}/");
+        Self { url, shared, task }
     }
 
     /// Where it listens.
     pub fn url(&self) -> String {
-        format!("http://{}/", self.address)
+        self.url.clone()
     }
 
     /// The next requests get these answers; all later ones 200.

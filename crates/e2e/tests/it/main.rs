@@ -43,8 +43,9 @@ mod planning;
 #[cfg(test)]
 mod queues;
 #[cfg(test)]
-mod reconciling;
+mod receivers;
 #[cfg(test)]
+mod reconciling;
 mod redelivery;
 #[cfg(test)]
 mod telemetry;
