@@ -61,9 +61,12 @@ const SCHEDULE: Setting = Setting::new(
 const PREFIX: Setting = Setting::new("webhook.header_prefix", "First part of the older headers")
     .env(&["WEBHOOK_HEADER_PREFIX"])
     .default("X-Forge");
-const MAX_IN_FLIGHT: Setting = Setting::new("webhook.max_in_flight", "Most attempts at once, 1 to 4096")
-    .env(&["WEBHOOK_MAX_IN_FLIGHT"])
-    .default("256");
+const MAX_IN_FLIGHT: Setting = Setting::new(
+    "webhook.max_in_flight",
+    "Most attempts at once, 1 to 4096; eight times as many, if receivers take longer than a tenth of a second",
+)
+.env(&["WEBHOOK_MAX_IN_FLIGHT"])
+.default("256");
 const AT_ONCE: Setting = Setting::new("webhook.endpoint_in_flight", "Most of them to one endpoint, 1 to 256")
     .env(&["WEBHOOK_ENDPOINT_IN_FLIGHT"])
     .default("8");

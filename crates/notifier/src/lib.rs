@@ -27,7 +27,7 @@ use expand::Expand;
 use metrics::Metrics;
 use rounds::Rounds;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -117,7 +117,8 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let rounds = Rounds {
         courier: courier.clone(),
         patience: config.patience,
-        most: config.max_in_flight,
+        room: Arc::new(Semaphore::new(config.max_in_flight)),
+        most: config.max_in_flight * rounds::PATIENT,
         deliver,
         kick,
     };

@@ -4,9 +4,13 @@
 //! is under way, and a receiver that hangs holds nothing but its own attempt.
 
 use crate::deliver::Deliver;
-use bus::{Courier, Patience, Report, Told};
+use bus::{Courier, Patience, Report, Taken, Told};
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::JoinSet,
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Takes deliveries to whoever tries them.
@@ -14,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Rounds {
     pub(crate) courier: Courier,
     pub(crate) patience: Patience,
-    /// How many attempts are under way at most.
+    /// For attempts that are under way, until they are slow.
+    pub(crate) room: Arc<Semaphore>,
+    /// How many attempts are under way at most, slow ones included.
     pub(crate) most: usize,
     pub(crate) deliver: Deliver,
     /// Told when there is something to deliver.
@@ -23,6 +29,10 @@ pub(crate) struct Rounds {
 
 /// So many are taken at once.
 const BATCH: usize = 128;
+/// An attempt that takes longer is slow …
+const SLOW: Duration = Duration::from_millis(100);
+/// … and of those there may be this many times as many.
+pub(crate) const PATIENT: usize = 8;
 /// How long nothing is looked for that nobody has told us of: other notifiers send, too.
 const IDLE: Duration = Duration::from_millis(500);
 /// Pause while Redis is away.
@@ -39,8 +49,12 @@ impl Rounds {
                 reports.extend(ended.ok()); // One that broke comes back when its lease ends.
             }
             let stops = stopping.is_cancelled();
-            let room = self.most.saturating_sub(under_way.len() + reports.len()).min(BATCH);
-            let room = if stops { 0 } else { room };
+            let left = self.most.saturating_sub(under_way.len() + reports.len());
+            let room = if stops {
+                0
+            } else {
+                left.min(self.room.available_permits()).min(BATCH)
+            };
             let wait = if room == 0 && reports.is_empty() {
                 IDLE
             } else {
@@ -55,7 +69,7 @@ impl Rounds {
                     reports.extend(ended.ok());
                     tokio::task::yield_now().await; // What ends just now goes with it.
                 }
-                () = self.kick.notified(), if room > 0 => {}
+                () = self.kick.notified(), if !stops => {}
                 () = tokio::time::sleep(wait) => {}
                 () = stopping.cancelled(), if !stops => {}
             }
@@ -77,13 +91,26 @@ impl Rounds {
             }
         };
         for taken in round.taken {
-            let deliver = self.deliver.clone();
-            under_way.spawn(async move { deliver.attempt(taken).await });
+            under_way.spawn(self.clone().attempt(taken));
         }
         for (report, told) in reports.drain(..).zip(round.told) {
             self.follow_up(&report, told).await;
         }
         round.wait.unwrap_or(IDLE).min(IDLE)
+    }
+
+    /// Tries a delivery. One that takes long gives its room to others: receivers that hang, however many, are not to
+    /// delay those that work.
+    async fn attempt(self, taken: Taken) -> Report {
+        let permit = self.room.try_acquire();
+        let attempt = self.deliver.attempt(taken);
+        tokio::pin!(attempt);
+        if let Ok(report) = timeout(SLOW, &mut attempt).await {
+            return report;
+        }
+        drop(permit);
+        self.kick.notify_one();
+        attempt.await
     }
 
     async fn follow_up(&self, report: &Report, told: Told) {

@@ -291,6 +291,27 @@ async fn an_endpoint_that_is_made_reaches_nothing_that_only_we_can_reach() {
 }
 
 #[tokio::test]
+async fn receivers_that_hang_delay_nobody_although_they_are_more_than_there_are_attempts() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hanging: Vec<_> = (0..12)
+        .map(|n| format!("http://{}/{n}", silent.local_addr().unwrap()))
+        .collect();
+    let well = Sink::start(Notifier::SECRET).await;
+    let url = well.url();
+    let urls: Vec<_> = hanging.iter().map(String::as_str).chain([url.as_str()]).collect();
+    let notifier = Notifier::start(&urls, &[("WEBHOOK_MAX_IN_FLIGHT", "4")]).await;
+    let ids: HashSet<_> = (0..20).map(|_| notifier.tell("build.succeeded")).collect();
+    all_arrive(&well, &ids).await;
+    let failed = notifier
+        .endpoints()
+        .await
+        .iter()
+        .filter(|endpoint| endpoint["failures"] != 0)
+        .count();
+    assert_eq!(failed, 0, "none of those that hang has been given up meanwhile");
+}
+
+#[tokio::test]
 async fn a_receiver_with_all_its_attempts_hanging_leaves_room_for_others() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hanging = format!("http://{}/", silent.local_addr().unwrap());
