@@ -5,12 +5,14 @@
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::cast_precision_loss,
+    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a program for the shell; what fails must stop it"
 )]
 
 mod baseline;
 mod receiver;
+mod scale;
 mod sender;
 
 use receiver::Receiver;
@@ -41,6 +43,8 @@ fn main() {
             let baseline = baseline::run(port.parse().unwrap(), number.parse().unwrap());
             tokio::runtime::Runtime::new().unwrap().block_on(baseline); // As the notifier has it.
         }
+        ["many"] => runtime.block_on(scale::many()),
+        ["half-dead"] => runtime.block_on(scale::half_dead()),
         [] => runtime.block_on(measure(&Kind::ALL)),
         names => {
             let named = Kind::ALL.into_iter().filter(|kind| names.contains(&kind.name()));

@@ -56,16 +56,10 @@ impl Sender {
         command.args(["--cpu-list", CORE]).current_dir(folder.path());
         match kind {
             Kind::Notifier => {
-                let urls: Vec<_> = (0..endpoints).map(|n| format!("http://127.0.0.1:{port}/{n}")).collect();
-                command.arg(binary("notifier")).envs([
-                    ("REDIS_URL", redis.url()),
-                    ("ADMIN_LISTEN", format!("127.0.0.1:{}", free_port())),
-                    ("WEBHOOK_URL", urls.join(",")),
-                    ("WEBHOOK_HMAC_SECRET", SECRET.to_owned()),
-                    ("WEBHOOK_MAX_IN_FLIGHT", AT_ONCE.to_string()),
-                    ("WEBHOOK_ENDPOINT_IN_FLIGHT", AT_ONCE.to_string()),
-                    ("LOG_LEVEL", "warn".to_owned()),
-                ]);
+                let at_once = ["WEBHOOK_MAX_IN_FLIGHT", "WEBHOOK_ENDPOINT_IN_FLIGHT"];
+                let at_once = at_once.map(|name| (name, AT_ONCE.to_string()));
+                let urls = (0..endpoints).map(|n| format!("http://127.0.0.1:{port}/{n}"));
+                return Self::notifier(redis, urls, &at_once);
             }
             Kind::Baseline => {
                 let own = std::env::current_exe().unwrap();
@@ -85,6 +79,30 @@ impl Sender {
                 command.env("NODE_ENV", "production");
             }
         }
+        Self {
+            process: Process::start(&mut command, &folder.path().join("log")),
+            _folder: folder,
+        }
+    }
+
+    /// Starts ours, for these endpoints, with more settings.
+    pub(crate) fn notifier(redis: &Redis, urls: impl Iterator<Item = String>, more: &[(&str, String)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("urls"); // An environment has no room for ten thousand.
+        std::fs::write(&file, urls.collect::<Vec<_>>().join(",")).unwrap();
+        let mut command = Command::new("taskset");
+        command
+            .args(["--cpu-list", CORE])
+            .arg(binary("notifier"))
+            .current_dir(folder.path())
+            .env("WEBHOOK_URL_FILE", &file)
+            .envs([
+                ("REDIS_URL", redis.url()),
+                ("ADMIN_LISTEN", format!("127.0.0.1:{}", free_port())),
+                ("WEBHOOK_HMAC_SECRET", SECRET.to_owned()),
+                ("LOG_LEVEL", "error".to_owned()),
+            ])
+            .envs(more.iter().cloned());
         Self {
             process: Process::start(&mut command, &folder.path().join("log")),
             _folder: folder,
@@ -172,7 +190,7 @@ fn queue(redis: &Redis, number: usize) {
 }
 
 /// A command as Redis reads it (RESP, an array of bulk strings).
-fn command(words: &[&str]) -> String {
+pub(crate) fn command(words: &[&str]) -> String {
     let mut text = format!("*{}\r\n", words.len());
     for word in words {
         write!(text, "${}\r\n{word}\r\n", word.len()).unwrap();
