@@ -55,6 +55,7 @@ pub(super) struct Wanted {
 
 /// `1` or `true`, `0` or `false`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(extend("enum" = ["0", "1", "false", "true"]))]
 enum Flag {
     #[default]
     #[serde(rename = "0", alias = "false")]
