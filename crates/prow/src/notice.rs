@@ -46,7 +46,7 @@ pub(crate) fn of_deployment(
     };
     let event_id = Uuid::new_v5(&NOTICES, format!("{uid}\n{word}").as_bytes());
     let mut notice = Notification::new(event_id, format!("deployment.{word}"), clock::now(), resource);
-    notice.version = u64::try_from(deployment.version).unwrap_or_default();
+    notice.version = version(deployment.version, before.is_some());
     notice.sequence_hint = notice.version;
     notice.correlation = Correlation {
         correlation_id: message.metadata.correlation_id.clone(),
@@ -94,7 +94,7 @@ pub(crate) fn about(build: &Build, before: Option<BuildStatus>, traceparent: Opt
     // One notification per kind of change and build; told twice, it is the same one.
     let event_id = Uuid::new_v5(&NOTICES, format!("{uid}\n{word}").as_bytes());
     let mut notice = Notification::new(event_id, format!("build.{word}"), clock::now(), resource);
-    notice.version = u64::try_from(build.version).unwrap_or_default();
+    notice.version = version(build.version, before.is_some());
     notice.sequence_hint = notice.version;
     notice.correlation = Correlation {
         correlation_id: build.message.correlation_id().map(ToOwned::to_owned),
@@ -107,12 +107,18 @@ pub(crate) fn about(build: &Build, before: Option<BuildStatus>, traceparent: Opt
     Some(notice)
 }
 
+/// The version that a row has with the change: it is counted when that is stored.
+fn version(before: i64, changes: bool) -> u64 {
+    u64::try_from(before).unwrap_or_default() + u64::from(changes)
+}
+
 fn data(build: &Build, before: Option<BuildStatus>) -> contract::Rest {
     present(json!({
         "status": build.status.as_str(),
         "previous_status": before.map(BuildStatus::as_str),
         "project": build.message.project_name,
         "repository": build.message.source,
+        "service": build.service,
         "commit": build.message.commit_hash,
         "branch": build.message.branch,
         "image": build.digest.as_ref().map(|_| &build.image_tag),

@@ -192,7 +192,16 @@ async fn intents_stay_until_they_are_carried_out(lab: Lab) {
 async fn a_change_that_was_overtaken_changes_nothing_and_tells_nobody(lab: Lab) {
     let queued = lab.queue("d-1").await.unwrap();
     let next = tracker::fold(&queued, &ended()).unwrap();
-    let told = [Intent::notification(&notice::about(&next, Some(queued.status), None).unwrap()).unwrap()];
+    let (first, change) = (
+        notice::about(&queued, None, None).unwrap(),
+        notice::about(&next, Some(queued.status), None).unwrap(),
+    );
+    assert_eq!(
+        (first.version, change.version),
+        (1, 2),
+        "a change is newer than what it changes"
+    );
+    let told = [Intent::notification(&change).unwrap()];
     assert!(lab.store.advance(&next, &told).await.unwrap());
     assert!(
         !lab.store.advance(&next, &told).await.unwrap(),
