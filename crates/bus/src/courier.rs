@@ -9,7 +9,7 @@ use bytes::Bytes;
 use contract::{Message, route::List};
 use fred::{
     interfaces::{HashesInterface as _, KeysInterface as _, ListInterface as _, SortedSetsInterface as _},
-    types::{Expiration, Value},
+    types::Value,
 };
 use std::{collections::HashMap, time::Duration};
 
@@ -169,7 +169,7 @@ const SHARE: usize = 8;
 /// Addressees per script.
 const AT_ONCE: usize = 500;
 /// How long what was noted of a thing is kept.
-const NOTED: Expiration = Expiration::EX(7 * 86_400);
+const NOTED: Duration = Duration::from_hours(7 * 24);
 /// A delivery that so many died over is dead.
 const MOST_DEATHS: u32 = 10;
 
@@ -450,9 +450,9 @@ impl Courier {
     /// # Errors
     /// When Redis is unreachable.
     pub async fn note(&self, to: &str, thing: &str, text: &str) -> Result<(), Error> {
-        let key = self.key("note:", &format!("{to}/{thing}"));
-        let kept = self.bus.client().set(&key, text, Some(NOTED), None, false).await;
-        kept.map_err(|source| Error::redis(source, "note", &key))
+        let seconds = NOTED.as_secs().to_string();
+        let args = vec![to.into(), thing.into(), text.into(), seconds.into()];
+        self.run(&self.bus.scripts().courier_note, "note", args).await.map(drop)
     }
 
     fn key(&self, kind: &str, name: &str) -> String {

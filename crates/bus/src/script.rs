@@ -67,6 +67,7 @@ scripts! {
     courier_book: FILLS + COURIER + "../lua/courier_book.lua",
     courier_stats: DRAINS + COURIER + "../lua/courier_stats.lua",
     courier_between: DRAINS + COURIER + "../lua/courier_between.lua",
+    courier_note: DRAINS + COURIER + "../lua/courier_note.lua",
     courier_again: DRAINS + COURIER + "../lua/courier_again.lua",
     log_append: FILLS + ALONE + "../lua/log_append.lua",
     log_read: DRAINS + ALONE + "../lua/log_read.lua",

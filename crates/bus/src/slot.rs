@@ -105,7 +105,7 @@ impl<T: Message> Slot<T> {
         let message = match unfit::read(&self.list, &payload) {
             Ok(message) => message,
             Err(why) => {
-                unfit::bury(&self.bus, &self.keys, &self.key, &payload, &why).await?;
+                unfit::bury(&self.bus, &self.keys, &self.key, &payload, &why, None).await?;
                 return Ok(Claim::Next);
             }
         };

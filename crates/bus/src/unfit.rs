@@ -2,6 +2,7 @@
 
 use crate::{Bus, Error, delivery::letter, keys::Keys, script};
 use contract::{Message, route::List};
+use std::time::Duration;
 
 /// Reads a message of a list.
 ///
@@ -18,24 +19,33 @@ pub(crate) fn read<T: Message>(list: &List<T>, payload: &[u8]) -> Result<T, Stri
     T::from_bytes(payload).map_err(|invalid| invalid.to_string())
 }
 
-/// Takes a message from where it is, a slot or the list, to the dead letters.
+/// Takes a message from where it is, a slot or the list, to the dead letters; its record, if it has one that can be read,
+/// says so for as long as its list remembers.
 ///
 /// # Errors
 /// When Redis is unreachable.
-pub(crate) async fn bury(bus: &Bus, keys: &Keys, place: &str, payload: &[u8], why: &str) -> Result<(), Error> {
+pub(crate) async fn bury(
+    bus: &Bus,
+    keys: &Keys,
+    place: &str,
+    payload: &[u8],
+    why: &str,
+    record: Option<(&str, Duration)>,
+) -> Result<(), Error> {
     tracing::warn!(
         list = keys.list(),
         reason = why,
-        "buried a message that cannot be understood"
+        "buried a message that cannot be worked on"
     );
-    let args = vec![payload.into(), letter("", why).into()];
-    script::run(
-        bus.client(),
-        &bus.scripts().poison,
-        "bury",
-        keys.all(place, place),
-        args,
-    )
-    .await
-    .map(drop)
+    let (id, remember) = record.unwrap_or_default();
+    let job = if id.is_empty() { place.to_owned() } else { keys.job(id) };
+    let ttl = if id.is_empty() {
+        String::new()
+    } else {
+        remember.as_secs().to_string()
+    };
+    let args = vec![payload.into(), letter(id, why).into(), ttl.into()];
+    script::run(bus.client(), &bus.scripts().poison, "bury", keys.all(place, &job), args)
+        .await
+        .map(drop)
 }

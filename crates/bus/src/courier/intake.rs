@@ -122,7 +122,7 @@ impl<T: Message> Intake<T> {
             match unfit::read(&self.list, &payload) {
                 Ok(message) => events.push(Event { message, payload }),
                 Err(why) => {
-                    unfit::bury(&self.courier.bus, &self.keys, self.keys.list(), &payload, &why).await?;
+                    unfit::bury(&self.courier.bus, &self.keys, self.keys.list(), &payload, &why, None).await?;
                 }
             }
         }
@@ -162,7 +162,9 @@ impl<T: Message> Intake<T> {
     /// When Redis is unreachable.
     pub async fn bury(&self, event: &Event<T>, why: &str) -> Result<(), Error> {
         let bus = &self.courier.bus;
-        unfit::bury(bus, &self.keys, self.keys.list(), &event.payload, why).await
+        let id = event.message.id();
+        let record = Some((id.as_str(), self.list.limits.remember));
+        unfit::bury(bus, &self.keys, self.keys.list(), &event.payload, why, record).await
     }
 
     async fn admit(&self, events: Vec<Value>) -> Result<Vec<String>, Error> {

@@ -112,6 +112,12 @@ async fn what_cannot_be_read_is_buried_and_keeps_nothing_back() {
     assert_eq!((events.len(), waiting(&redis).as_str()), (1, "1"));
     intake.bury(&events[0], "for some reason").await.unwrap();
     assert_eq!(waiting(&redis), "0");
+    let record = format!("{{{LIST}}}:job:{}", uuid::Uuid::from_u128(1));
+    assert_eq!(
+        redis.cli(&["HGET", &record, "state"]).trim(),
+        "dead",
+        "so that it can be sent again"
+    );
     let dead = redis.cli(&["--raw", "LRANGE", &format!("{{{LIST}}}:dead"), "0", "-1"]);
     for why in ["nonsense", "takes at most 65536", "for some reason"] {
         assert!(dead.contains(why), "{why}");
@@ -132,6 +138,19 @@ async fn one_looks_at_a_time_and_nobody_waits_long_for_one_who_died_over_it() {
         .await
         .expect("who is done lets others look");
     assert_eq!(at_once.len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_first_on_the_list_is_first_for_each_addressee_whatever_its_id() {
+    let (redis, bus) = bus().await;
+    let mut intake = intake(&bus).await;
+    let numbers = [7, 3, 9, 1, 5];
+    push(&redis, numbers);
+    let events = intake.next().await;
+    intake.send(&to(events, &["a".to_owned()])).await.unwrap();
+    let courier = bus.courier(&route::notifications());
+    let came: Vec<_> = taken(&courier, 100).await.into_iter().map(|taken| taken.id).collect();
+    assert_eq!(came, numbers.map(|n| format!("{}/a", uuid::Uuid::from_u128(n))));
 }
 
 #[tokio::test]
