@@ -17,9 +17,10 @@ use bus::{Courier, Pace};
 use bytes::Bytes;
 use contract::{Message as _, Notification};
 use reqwest::Client;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use url::Url;
+use uuid::Uuid;
 
 pub(crate) use dashboard::Dashboard;
 pub(crate) use email::Email;
@@ -54,6 +55,13 @@ pub(crate) struct Telling<'a> {
 pub(crate) struct Notes<'a> {
     pub(crate) courier: &'a Courier,
     pub(crate) endpoint: &'a str,
+}
+
+/// What was told last of a thing.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Told {
+    version: u64,
+    event: Uuid,
 }
 
 /// For services that people look at: one after another, so that the newest is told last, and no faster than they like.
@@ -129,27 +137,41 @@ impl Notes<'_> {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    async fn write<T: Serialize + Sync>(&self, uid: &str, note: &T) -> Result<(), Reply> {
-        let text = serde_json::to_string(note).map_err(|error| Reply::Unfit(error.to_string()))?;
-        let noted = self.courier.note(self.endpoint, uid, &text).await;
-        noted.map_err(|error| Reply::NotNow(chassis::chain(&error)))
+    /// What is not noted is told again, at worst; it has been told, whatever becomes of the note.
+    async fn write<T: Serialize + Sync>(&self, uid: &str, note: &T) {
+        let text = serde_json::to_string(note).unwrap_or_default();
+        if let Err(error) = self.courier.note(self.endpoint, uid, &text).await {
+            tracing::warn!(error = %chassis::chain(&error), endpoint = self.endpoint, "cannot note what was told");
+        }
     }
 
     /// Whether something newer has been told of it already.
     async fn is_late(&self, notification: &Notification) -> Result<bool, Reply> {
-        let told: Option<u64> = self.read(&notification.resource.uid).await?;
-        Ok(told >= Some(notification.version))
+        let told: Option<Told> = self.read(&notification.resource.uid).await?;
+        Ok(told.is_some_and(|told| told.makes_late(notification)))
     }
 
     /// Notes that it has been told.
-    async fn told(&self, notification: &Notification) -> Result<(), Reply> {
-        self.write(&notification.resource.uid, &notification.version).await
+    async fn told(&self, notification: &Notification) {
+        self.write(&notification.resource.uid, &Told::new(notification)).await;
     }
 }
 
-/// Nothing has to be told, which is as good as having told it.
-const fn nothing_to_say() -> Reply {
-    Reply::Status(204, None, String::new())
+// === impl Told ===
+
+impl Told {
+    fn new(notification: &Notification) -> Self {
+        Self {
+            version: notification.version,
+            event: notification.event_id,
+        }
+    }
+
+    /// The same may be told again, if somebody wants that; what is about endpoints has no versions.
+    fn makes_late(&self, notification: &Notification) -> bool {
+        let other = self.event != notification.event_id;
+        notification.resource.kind != "Endpoint" && other && self.version >= notification.version
+    }
 }
 
 /// The first characters of a text, so many at most.

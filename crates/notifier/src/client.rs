@@ -6,7 +6,11 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use reqwest::{Client, ClientBuilder, header::HeaderMap, redirect};
+use reqwest::{
+    Client, ClientBuilder,
+    header::{HeaderMap, RETRY_AFTER},
+    redirect,
+};
 use std::{sync::Arc, time::Duration};
 use url::Url;
 
@@ -64,6 +68,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// How long we are asked to wait.
     pub(crate) retry_after: Option<Duration>,
+    /// When what may be asked of it is enough again, in the way of GitHub, if it is used up.
+    pub(crate) reset_after: Option<Duration>,
     /// The beginning of the body.
     pub(crate) body: String,
 }
@@ -89,7 +95,13 @@ pub(crate) async fn exchange(client: &Client, request: Request) -> Result<Answer
     let request = building.build().map_err(unfit)?;
     let response = client.execute(request).await.map_err(nothing)?;
     let status = response.status().as_u16();
-    let retry_after = asked(response.headers());
+    let now = u64::try_from(bus::clock::now_ms() / 1000).unwrap_or_default();
+    let text = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok());
+    let retry_after = text.and_then(|text| retry_after(text, now));
+    let reset_after = reset_after(response.headers(), now);
     let mut body = response.bytes_stream();
     let mut read = Vec::new();
     while let Some(Ok(part)) = body.next().await {
@@ -101,22 +113,16 @@ pub(crate) async fn exchange(client: &Client, request: Request) -> Result<Answer
     Ok(Answer {
         status,
         retry_after,
+        reset_after,
         body: String::from_utf8_lossy(&read).into_owned(),
     })
 }
 
-/// How long a receiver asks us to wait: by `Retry-After` (RFC 9110, 10.2.3), or in the way of GitHub, which says when what
-/// may be asked of it is enough again.
-fn asked(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let now = u64::try_from(bus::clock::now_ms() / 1000).unwrap_or_default();
-    let after = text("retry-after").and_then(|text| retry_after(text, now));
-    let until = || {
-        let used_up = text("x-ratelimit-remaining")? == "0";
-        let reset: u64 = text("x-ratelimit-reset")?.parse().ok()?;
-        used_up.then(|| Duration::from_secs(reset.saturating_sub(now)))
-    };
-    after.or_else(until)
+fn reset_after(headers: &HeaderMap, now: u64) -> Option<Duration> {
+    let number = |name| headers.get(name)?.to_str().ok()?.parse::<u64>().ok();
+    let used_up = number("x-ratelimit-remaining")? == 0;
+    let left = number("x-ratelimit-reset")?.saturating_sub(now);
+    (used_up && left > 0).then(|| Duration::from_secs(left))
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ pub(crate) struct Deliver {
 
 /// An endpoint that is not configured here may be at another notifier, which has been restarted already.
 const STRANGER: Duration = Duration::from_mins(1);
+/// An attempt of several requests takes no longer: less than the lease.
+const WHOLE: Duration = Duration::from_secs(25);
 /// How much of a reply is kept for people, in characters.
 const MOST_KEPT: usize = 1024;
 /// After so long it is at none.
@@ -83,10 +85,14 @@ impl Deliver {
         chassis::crash_point("notifier.delivered");
         let spent = begun.elapsed();
         let outcome = endpoint.schedule.decide(&reply, taken.failures + 1, &taken.id);
-        self.metrics.count(outcome.fate, spent.as_secs_f64());
+        if !matches!(reply, Reply::NothingToSay | Reply::NotNow(_)) {
+            self.metrics.count(outcome.fate, spent.as_secs_f64());
+        }
         let (status, body) = match &reply {
             Reply::Status(status, _, body) => (Some(*status), Some(body.as_str())),
-            Reply::Nothing(_) | Reply::Refused(_) | Reply::Unfit(_) | Reply::NotNow(_) => (None, None),
+            Reply::NothingToSay | Reply::Nothing(_) | Reply::Refused(_) | Reply::Unfit(_) | Reply::NotNow(_) => {
+                (None, None)
+            }
         };
         tracing::info!(
             status,
@@ -115,7 +121,8 @@ impl Deliver {
         {
             return Reply::Nothing(why);
         }
-        channel.tell(telling).await
+        let told = tokio::time::timeout(WHOLE, channel.tell(telling)).await;
+        told.unwrap_or_else(|_elapsed| Reply::Nothing(format!("it took longer than {} s", WHOLE.as_secs())))
     }
 
     /// Tells the other endpoints that one was turned off.

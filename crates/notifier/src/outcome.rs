@@ -18,6 +18,8 @@ pub(crate) enum Schedule {
 pub(crate) enum Reply {
     /// A status, how long the receiver asks us to wait, and the beginning of the body.
     Status(u16, Option<Duration>, String),
+    /// There was nothing to tell this receiver.
+    NothingToSay,
     /// No reply, and why: connection, TLS or time-out.
     Nothing(String),
     /// The receiver refused it for good, and why.
@@ -105,6 +107,13 @@ impl Schedule {
                     fate: Fate::Dead,
                     health: Health::Unknown,
                     why: why.clone(),
+                };
+            }
+            Reply::NothingToSay => {
+                return Outcome {
+                    fate: Fate::Done,
+                    health: Health::Unknown,
+                    why: String::new(),
                 };
             }
             Reply::NotNow(why) => {

@@ -71,17 +71,22 @@ async fn a_message_in_slack_changes_with_its_build() {
         (&all[2].body["ts"], &all[2].body["channel"]),
         (&json!("1700000000.1"), &json!("C0123"))
     );
+    // A test is a message of its own, as often as somebody wants one.
+    for n in 4..6 {
+        assert_eq!(notifier.post("/v1/endpoints/slack-bot/test").await, 202);
+        assert_eq!(asked(&slack, n).await[n - 1].path, "/api/chat.postMessage");
+    }
     // What comes late changes nothing; what somebody has removed is made anew.
     let late = notifier.tell_more("build.started", 2, &json!({"status": "building"}));
     assert_eq!(ended(&notifier, &late, "slack-bot").await["state"], "done");
-    assert_eq!(slack.asked().len(), 3, "nothing was said");
+    assert_eq!(slack.asked().len(), 5, "nothing was said");
     notifier.tell_more("build.failed", 4, &json!({"status": "failed"}));
-    let all = asked(&slack, 5).await;
+    let all = asked(&slack, 7).await;
     assert_eq!(
-        (all[3].path.as_str(), all[4].path.as_str()),
+        (all[5].path.as_str(), all[6].path.as_str()),
         ("/api/chat.update", "/api/chat.postMessage")
     );
-    assert_eq!(all[4].body["ts"], Value::Null);
+    assert_eq!(all[6].body["ts"], Value::Null);
 }
 
 #[tokio::test]
@@ -239,6 +244,14 @@ async fn a_mailbox_that_is_unknown_ends_a_delivery_and_one_that_is_busy_delays_i
         assert!(ended["reason"].as_str().unwrap_or_default().contains(why), "{ended}");
     }
     assert_eq!(mail.taken().len(), 1);
+    let both = [
+        ("SMTP_URL", url.as_str()),
+        ("EMAIL_TO", "refused@example.org, ann@example.org"),
+    ];
+    let notifier = Notifier::start(&[], &both).await;
+    let id = notifier.tell("build.failed");
+    assert_eq!(ended(&notifier, &id, "email").await["state"], "done");
+    assert_eq!(mail.taken()[1]["to"], json!(["ann@example.org"]), "who is known has it");
     // Whoever trusts nobody writes to nobody: the server's certificate is signed by itself.
     let certificate = Certificate::of_localhost();
     let mail = Mail::start(Some((certificate.path(), certificate.key()))).await;
@@ -246,7 +259,10 @@ async fn a_mailbox_that_is_unknown_ends_a_delivery_and_one_that_is_busy_delays_i
     let notifier = Notifier::start(&[], &[("SMTP_URL", url.as_str()), ("EMAIL_TO", "ann@example.org")]).await;
     let id = notifier.tell("build.failed");
     let dead = ended(&notifier, &id, "email").await;
-    assert_eq!(dead["state"], "dead");
+    assert!(
+        dead["state"] == "dead" && dead["attempts"].as_array().unwrap().len() == 6,
+        "{dead}"
+    );
     assert!(mail.taken().is_empty());
 }
 

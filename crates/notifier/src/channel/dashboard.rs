@@ -1,7 +1,7 @@
 //! The dashboard that the first builder service reported to: `POST {url}/webhooks/deployments/{id}/status` with an
 //! `x-api-key`, in its words.
 
-use super::{Telling, nothing_to_say};
+use super::Telling;
 use crate::{outcome::Reply, wording};
 use contract::Notification;
 use serde_json::json;
@@ -32,10 +32,10 @@ impl Dashboard {
     async fn told(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
         let notification = telling.notification()?;
         let Some(status) = status(&notification) else {
-            return Ok(nothing_to_say());
+            return Ok(Reply::NothingToSay);
         };
         if telling.notes.is_late(&notification).await? {
-            return Ok(nothing_to_say()); // Something newer has been told.
+            return Ok(Reply::NothingToSay); // Something newer has been told.
         }
         let mut url = self.url.clone();
         match url.path_segments_mut() {
@@ -53,7 +53,7 @@ impl Dashboard {
         let key = ("x-api-key".to_owned(), self.key.clone());
         let answer = telling.post(url, vec![key], &body).await?;
         if (200..300).contains(&answer.status) {
-            telling.notes.told(&notification).await?;
+            telling.notes.told(&notification).await;
         }
         Ok(match answer.status {
             401 | 403 => Reply::Refused(format!(

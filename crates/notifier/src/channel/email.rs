@@ -1,6 +1,6 @@
 //! Mail, by SMTP (RFC 5321) with STARTTLS (RFC 3207) or TLS.
 
-use super::{Telling, nothing_to_say};
+use super::Telling;
 use crate::{
     outcome::Reply,
     wording::{self, Mood, Words},
@@ -61,20 +61,44 @@ impl Email {
             Err(reply) => return reply,
         };
         if Words::new(&notification).mood == Mood::Pending {
-            return nothing_to_say(); // Mail is for what has ended.
+            return Reply::NothingToSay; // Mail is for what has ended.
         }
-        let message = match self.message(&notification) {
+        let sent = tokio::time::timeout(WHOLE, self.send(&notification)).await;
+        sent.unwrap_or_else(|_elapsed| {
+            Reply::Nothing(format!("the mail server did not answer within {} s", WHOLE.as_secs()))
+        })
+    }
+
+    async fn send(&self, notification: &Notification) -> Reply {
+        let all = self.send_to(notification, &self.to).await;
+        if !matches!(all, Reply::Refused(_)) || self.to.len() == 1 {
+            return all;
+        }
+        // A server refuses a mail for the sake of one of those it is for; the others are to have it.
+        let mut any = None;
+        for one in &self.to {
+            let reply = self.send_to(notification, std::slice::from_ref(one)).await;
+            if matches!(reply, Reply::Status(..)) {
+                any = Some(reply);
+            } else {
+                tracing::warn!(?reply, "somebody cannot be written to");
+            }
+        }
+        any.unwrap_or(all)
+    }
+
+    async fn send_to(&self, notification: &Notification, to: &[Mailbox]) -> Reply {
+        let message = match self.message(notification, to) {
             Ok(message) => message,
             Err(error) => return Reply::Unfit(error.to_string()),
         };
-        match tokio::time::timeout(WHOLE, self.server.send(message)).await {
-            Ok(Ok(_)) => Reply::Status(250, None, String::new()),
-            Ok(Err(error)) => judge(&error),
-            Err(_elapsed) => Reply::Nothing(format!("the mail server did not answer within {} s", WHOLE.as_secs())),
+        match self.server.send(message).await {
+            Ok(_) => Reply::Status(250, None, String::new()),
+            Err(error) => judge(&error),
         }
     }
 
-    fn message(&self, notification: &Notification) -> Result<Message, lettre::error::Error> {
+    fn message(&self, notification: &Notification, to: &[Mailbox]) -> Result<Message, lettre::error::Error> {
         let words = Words::new(notification);
         // The same notification is the same mail, whatever is sent twice; and mails about a thing are one conversation.
         let host = self.from.email.domain();
@@ -85,7 +109,7 @@ impl Email {
             .message_id(Some(format!("<{}@{host}>", notification.event_id)))
             .in_reply_to(thread.clone())
             .references(thread);
-        for to in &self.to {
+        for to in to {
             mail = mail.to(to.clone());
         }
         let (mut plain, mut html) = (
@@ -116,9 +140,6 @@ fn judge(error: &Error) -> Reply {
     let text = chassis::chain(error);
     if error.is_permanent() {
         return Reply::Refused(format!("the mail server refused it: {text}"));
-    }
-    if error.is_client() {
-        return Reply::Unfit(text);
     }
     Reply::Nothing(format!("the mail was not taken: {text}"))
 }

@@ -3,13 +3,15 @@
 //! <https://docs.github.com/en/rest/commits/statuses#create-a-commit-status>; limits:
 //! <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>.
 
-use super::{Telling, cut, nothing_to_say};
+use super::{Telling, Told, cut};
 use crate::{
     outcome::Reply,
     wording::{self, Words},
 };
 use contract::Notification;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::time::Duration;
 use url::Url;
 
 /// Statuses of all commits of a GitHub that a token may write.
@@ -21,9 +23,21 @@ pub(crate) struct GithubStatus {
     host: String,
 }
 
+/// What was told last of a commit.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    /// Of which build.
+    uid: String,
+    told: Told,
+}
+
 /// Most characters of a description.
 const LONGEST: usize = 140;
 const CONTEXT: &str = "forge";
+/// The service that a project has if it names none.
+const USUAL: &str = "default";
+/// After a secondary limit without a word, so long is to be waited at least.
+const SECONDARY: Duration = Duration::from_mins(1);
 
 // === impl GithubStatus ===
 
@@ -46,16 +60,21 @@ impl GithubStatus {
     async fn told(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
         let notification = telling.notification()?;
         let (Some(state), Some((owner, repo, commit))) = (state(&notification), self.commit(&notification)) else {
-            return Ok(nothing_to_say());
+            return Ok(Reply::NothingToSay);
         };
-        // Statuses are a list, of which the last one counts: what is late is not to be the last.
-        if telling.notes.is_late(&notification).await? {
-            return Ok(nothing_to_say());
+        let service = wording::text(&notification, "service").filter(|service| *service != USUAL);
+        let context = service.map_or_else(|| CONTEXT.to_owned(), |service| format!("{CONTEXT}/{service}"));
+        // Of the statuses of a context the last one counts: what is late, or is about a build that another one has taken the
+        // place of, is not to be the last.
+        let thing = format!("{owner}/{repo}/{commit}/{context}");
+        let before: Option<Note> = telling.notes.read(&thing).await?;
+        if before.is_some_and(|note| note.makes_late(&notification)) {
+            return Ok(Reply::NothingToSay);
         }
         let path = format!("repos/{owner}/{repo}/statuses/{commit}");
         let url = self.api.join(&path).map_err(|error| Reply::Unfit(error.to_string()))?;
         let body = json!({
-            "state": state, "context": CONTEXT, "description": cut(&Words::new(&notification).title, LONGEST),
+            "state": state, "context": context, "description": cut(&Words::new(&notification).title, LONGEST),
         });
         let headers = [
             ("authorization", format!("Bearer {}", self.token)),
@@ -65,15 +84,24 @@ impl GithubStatus {
         let headers = headers.map(|(name, value)| (name.to_owned(), value)).to_vec();
         let answer = telling.post(url, headers, &body).await?;
         if answer.status == 201 {
-            telling.notes.told(&notification).await?;
+            let note = Note {
+                uid: notification.resource.uid.clone(),
+                told: Told::new(&notification),
+            };
+            telling.notes.write(&thing, &note).await;
         }
-        Ok(match answer.status {
-            // Both mean that it was too much, when they say when to come again.
-            403 if answer.retry_after.is_some() => Reply::Status(429, answer.retry_after, answer.body),
-            401 => Reply::Refused("GitHub answered 401: the token (github.token) is not valid".to_owned()),
-            403 | 404 => Reply::Refused(format!(
-                "GitHub answered {}: the token (github.token) may not write statuses of {owner}/{repo}",
-                answer.status
+        let limited = matches!(answer.status, 403 | 429) && answer.body.to_lowercase().contains("rate limit");
+        let pause = answer
+            .retry_after
+            .or(answer.reset_after)
+            .or_else(|| limited.then_some(SECONDARY));
+        Ok(match (answer.status, pause) {
+            // Both mean that it was too much, when they say so.
+            (403 | 429, Some(pause)) => Reply::Status(429, Some(pause), answer.body),
+            (401 | 403 | 404, _) => Reply::Refused(format!(
+                "GitHub answered {} ({}): may the token (github.token) write statuses of {owner}/{repo}?",
+                answer.status,
+                said(&answer.body)
             )),
             _ => answer.into(),
         })
@@ -101,6 +129,24 @@ impl GithubStatus {
         let full = commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit());
         (fits && full).then_some((owner, repo, commit))
     }
+}
+
+// === impl Note ===
+
+impl Note {
+    fn makes_late(&self, notification: &Notification) -> bool {
+        if self.uid == notification.resource.uid {
+            return self.told.makes_late(notification);
+        }
+        ["superseded", "cancelled", "lost"].contains(&wording::change(notification))
+    }
+}
+
+/// What GitHub says of a refusal.
+fn said(body: &str) -> String {
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    let message = body.get("message").and_then(Value::as_str).unwrap_or_default();
+    cut(message, LONGEST)
 }
 
 fn state(notification: &Notification) -> Option<Value> {

@@ -4,7 +4,7 @@
 //! token the first message of a build is edited (<https://api.slack.com/methods/chat.update>). Limits:
 //! <https://api.slack.com/apis/rate-limits>.
 
-use super::{Telling, cut, nothing_to_say};
+use super::{Telling, Told, cut};
 use crate::{
     client::Answer,
     outcome::Reply,
@@ -40,7 +40,7 @@ struct Said {
 struct Note {
     ts: String,
     channel: String,
-    version: u64,
+    told: Told,
 }
 
 /// Most characters of a block of text, by Slack's reference.
@@ -73,8 +73,16 @@ impl Slack {
     }
 
     async fn post(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
-        let message = message(&telling.notification()?);
-        Ok(telling.post(self.url.clone(), Vec::new(), &message).await?.into())
+        let notification = telling.notification()?;
+        if telling.notes.is_late(&notification).await? {
+            return Ok(Reply::NothingToSay);
+        }
+        let message = message(&notification);
+        let answer = telling.post(self.url.clone(), Vec::new(), &message).await?;
+        if answer.status == 200 {
+            telling.notes.told(&notification).await;
+        }
+        Ok(answer.into())
     }
 
     /// Changes the message there is about it, or makes one.
@@ -82,8 +90,9 @@ impl Slack {
         let notification = telling.notification()?;
         let uid = &notification.resource.uid;
         let before: Option<Note> = telling.notes.read(uid).await?;
-        if before.as_ref().map(|note| note.version) >= Some(notification.version) {
-            return Ok(nothing_to_say()); // Something newer has been told.
+        let before = before.filter(|_| notification.resource.kind != "Endpoint"); // Each of those is a message of its own.
+        if before.as_ref().is_some_and(|note| note.told.makes_late(&notification)) {
+            return Ok(Reply::NothingToSay);
         }
         let message = message(&notification);
         let mut edited = None;
@@ -104,9 +113,9 @@ impl Slack {
             let note = Note {
                 ts: said.ts.clone(),
                 channel: said.channel.clone(),
-                version: notification.version,
+                told: Told::new(&notification),
             };
-            telling.notes.write(uid, &note).await?;
+            telling.notes.write(uid, &note).await;
         }
         Ok(judge(answer, &said))
     }
@@ -144,7 +153,7 @@ fn judge(answer: Answer, said: &Said) -> Reply {
         "internal_error" | "fatal_error" | "service_unavailable" | "request_timeout" => {
             Reply::Status(503, answer.retry_after, answer.body)
         }
-        "" => Reply::Refused("Slack's answer cannot be understood".to_owned()),
+        "" => Reply::Nothing("Slack's answer cannot be understood".to_owned()),
         error => Reply::Refused(format!("Slack says {error}")),
     }
 }
@@ -202,6 +211,7 @@ mod tests {
             let answer = Answer {
                 status,
                 retry_after: None,
+                reset_after: None,
                 body: body.to_owned(),
             };
             let said = serde_json::from_str(&answer.body).unwrap_or_default();
@@ -212,7 +222,7 @@ mod tests {
             judged(200, r#"{"ok":false,"error":"invalid_auth"}"#),
             Reply::Refused(_)
         ));
-        assert!(matches!(judged(200, "<html>"), Reply::Refused(_)));
+        assert!(matches!(judged(200, "<html>"), Reply::Nothing(_)));
         assert!(matches!(
             judged(200, r#"{"ok":false,"error":"ratelimited"}"#),
             Reply::Status(429, ..)
