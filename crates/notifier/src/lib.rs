@@ -114,16 +114,16 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         metrics: metrics.clone(),
         notifications: bus.producer(&config.notifications),
     };
-    let rounds = Rounds {
+    let rounds = Arc::new(Rounds {
         courier: courier.clone(),
         patience: config.patience,
         room: Arc::new(Semaphore::new(config.max_in_flight)),
         most: config.max_in_flight * rounds::PATIENT,
         deliver,
         kick,
-    };
+    });
     let stopping = life.stopping();
-    life.keep("rounds", move || rounds.clone().run(stopping.clone()));
+    life.keep("rounds", move || Arc::clone(&rounds).run(stopping.clone()));
     let stopping = life.stopping();
     life.keep("reaper", move || {
         reap(courier.clone(), metrics.clone(), stopping.clone())

@@ -7,14 +7,13 @@ use crate::deliver::Deliver;
 use bus::{Courier, Patience, Report, Taken, Told};
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
 /// Takes deliveries to whoever tries them.
-#[derive(Clone)]
 pub(crate) struct Rounds {
     pub(crate) courier: Courier,
     pub(crate) patience: Patience,
@@ -42,7 +41,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 impl Rounds {
     /// Delivers until the service stops; attempts that have begun are finished.
-    pub(crate) async fn run(self, stopping: CancellationToken) {
+    pub(crate) async fn run(self: Arc<Self>, stopping: CancellationToken) {
         let (mut under_way, mut reports) = (JoinSet::new(), Vec::new());
         loop {
             while let Some(ended) = under_way.try_join_next() {
@@ -77,7 +76,12 @@ impl Rounds {
     }
 
     /// Says how attempts went, and begins further ones; how long to wait for more.
-    async fn round(&self, room: usize, reports: &mut Vec<Report>, under_way: &mut JoinSet<Report>) -> Duration {
+    async fn round(
+        self: &Arc<Self>,
+        room: usize,
+        reports: &mut Vec<Report>,
+        under_way: &mut JoinSet<Report>,
+    ) -> Duration {
         let round = match self.courier.round(reports, room, self.patience).await {
             Ok(round) => round,
             Err(error) if error.is_transient() => {
@@ -91,7 +95,9 @@ impl Rounds {
             }
         };
         for taken in round.taken {
-            under_way.spawn(self.clone().attempt(taken));
+            // Now, and not when the attempt comes to run: others are counted with it from here on.
+            let permit = Arc::clone(&self.room).try_acquire_owned().ok();
+            under_way.spawn(Arc::clone(self).attempt(taken, permit));
         }
         for (report, told) in reports.drain(..).zip(round.told) {
             self.follow_up(&report, told).await;
@@ -101,8 +107,7 @@ impl Rounds {
 
     /// Tries a delivery. One that takes long gives its room to others: receivers that hang, however many, are not to
     /// delay those that work.
-    async fn attempt(self, taken: Taken) -> Report {
-        let permit = self.room.try_acquire();
+    async fn attempt(self: Arc<Self>, taken: Taken, permit: Option<OwnedSemaphorePermit>) -> Report {
         let attempt = self.deliver.attempt(taken);
         tokio::pin!(attempt);
         if let Ok(report) = timeout(SLOW, &mut attempt).await {
