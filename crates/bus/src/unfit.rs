@@ -37,12 +37,9 @@ pub(crate) async fn bury(
         reason = why,
         "buried a message that cannot be worked on"
     );
-    let (id, remember) = record.unwrap_or_default();
-    let job = if id.is_empty() { place.to_owned() } else { keys.job(id) };
-    let ttl = if id.is_empty() {
-        String::new()
-    } else {
-        remember.as_secs().to_string()
+    let (id, job, ttl) = match record {
+        Some((id, remember)) => (id, keys.job(id), remember.as_secs().to_string()),
+        None => ("", place.to_owned(), String::new()),
     };
     let args = vec![payload.into(), letter(id, why).into(), ttl.into()];
     script::run(bus.client(), &bus.scripts().poison, "bury", keys.all(place, &job), args)

@@ -11,6 +11,7 @@ mod cancelling;
 mod channels;
 #[cfg(test)]
 mod composed;
+#[cfg(test)]
 mod crashes;
 #[cfg(test)]
 mod databases;
@@ -46,6 +47,7 @@ mod queues;
 mod receivers;
 #[cfg(test)]
 mod reconciling;
+#[cfg(test)]
 mod redelivery;
 #[cfg(test)]
 mod telemetry;
