@@ -174,6 +174,11 @@ impl Told {
     }
 }
 
+/// The three characters that mean something in HTML and in Slack's texts.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
 /// The first characters of a text, so many at most.
 fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {

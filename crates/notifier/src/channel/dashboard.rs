@@ -3,6 +3,7 @@
 
 use super::Telling;
 use crate::{outcome::Reply, wording};
+use chassis::Secret;
 use contract::Notification;
 use serde_json::json;
 use url::Url;
@@ -11,13 +12,13 @@ use url::Url;
 #[derive(Clone, Debug)]
 pub(crate) struct Dashboard {
     url: Url,
-    key: String,
+    key: Secret,
 }
 
 // === impl Dashboard ===
 
 impl Dashboard {
-    pub(crate) const fn new(url: Url, key: String) -> Self {
+    pub(crate) const fn new(url: Url, key: Secret) -> Self {
         Self { url, key }
     }
 
@@ -50,7 +51,7 @@ impl Dashboard {
             "status": status, "message": text("reason"), "image": text("image"),
             "commit": notification.correlation.commit, "timestamp": notification.timestamp,
         });
-        let key = ("x-api-key".to_owned(), self.key.clone());
+        let key = ("x-api-key".to_owned(), self.key.expose().to_owned());
         let answer = telling.post(url, vec![key], &body).await?;
         if (200..300).contains(&answer.status) {
             telling.notes.told(&notification).await;

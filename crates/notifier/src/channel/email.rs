@@ -1,6 +1,6 @@
 //! Mail, by SMTP (RFC 5321) with STARTTLS (RFC 3207) or TLS.
 
-use super::Telling;
+use super::{Telling, escaped};
 use crate::{
     outcome::Reply,
     wording::{self, Mood, Words},
@@ -112,17 +112,22 @@ impl Email {
         for to in to {
             mail = mail.to(to.clone());
         }
-        let (mut plain, mut html) = (
-            format!("{}\n\n", words.title),
-            format!("<h3>{}</h3><table>", escaped(&words.title)),
-        );
-        for (name, text) in &words.facts {
-            plain.push_str(&format_args!("{name}: {text}\n").to_string());
-            html.push_str(&format_args!("<tr><th align=left>{name}</th><td>{}</td></tr>", escaped(text)).to_string());
-        }
+        let fact = |(name, text): &(&str, String)| {
+            let text_of_html = escaped(text);
+            (
+                format!("{name}: {text}\n"),
+                format!("<tr><th align=left>{name}</th><td>{text_of_html}</td></tr>"),
+            )
+        };
+        let (plain, html): (Vec<_>, Vec<_>) = words.facts.iter().map(fact).unzip();
         let project = wording::text(notification, "project").unwrap_or(&notification.resource.namespace);
-        plain.push_str(&format_args!("\n{project}, {}\n", notification.timestamp).to_string());
-        html.push_str("</table>");
+        let plain = format!(
+            "{}\n\n{}\n{project}, {}\n",
+            words.title,
+            plain.concat(),
+            notification.timestamp
+        );
+        let html = format!("<h3>{}</h3><table>{}</table>", escaped(&words.title), html.concat());
         mail.multipart(MultiPart::alternative_plain_html(plain, html))
     }
 }
@@ -142,11 +147,4 @@ fn judge(error: &Error) -> Reply {
         return Reply::Refused(format!("the mail server refused it: {text}"));
     }
     Reply::Nothing(format!("the mail was not taken: {text}"))
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }

@@ -8,6 +8,7 @@ use crate::{
     outcome::Reply,
     wording::{self, Words},
 };
+use chassis::Secret;
 use contract::Notification;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use url::Url;
 #[derive(Clone, Debug)]
 pub(crate) struct GithubStatus {
     api: Url,
-    token: String,
+    token: Secret,
     /// Where its repositories are cloned from.
     host: String,
 }
@@ -43,7 +44,7 @@ const SECONDARY: Duration = Duration::from_mins(1);
 
 impl GithubStatus {
     /// With the base URL of the API: `https://api.github.com/`, or `https://HOST/api/v3/` of an own one.
-    pub(crate) fn new(api: Url, token: String) -> Self {
+    pub(crate) fn new(api: Url, token: Secret) -> Self {
         let host = api.host_str().unwrap_or_default();
         let host = if host == "api.github.com" { "github.com" } else { host }.to_owned();
         Self { api, token, host }
@@ -77,7 +78,7 @@ impl GithubStatus {
             "state": state, "context": context, "description": cut(&Words::new(&notification).title, LONGEST),
         });
         let headers = [
-            ("authorization", format!("Bearer {}", self.token)),
+            ("authorization", format!("Bearer {}", self.token.expose())),
             ("accept", "application/vnd.github+json".to_owned()),
             ("x-github-api-version", "2022-11-28".to_owned()),
         ];
@@ -174,7 +175,7 @@ mod tests {
         .unwrap();
         notification.data.insert("repository".to_owned(), json!(source));
         notification.correlation.commit = Some(commit.to_owned());
-        let github = GithubStatus::new("https://api.github.com/".parse().unwrap(), "t".to_owned());
+        let github = GithubStatus::new("https://api.github.com/".parse().unwrap(), "t".parse().unwrap());
         let (owner, repo, commit) = github.commit(&notification)?;
         Some(format!("{owner} {repo} {}", commit.len()))
     }

@@ -4,15 +4,16 @@
 //! token the first message of a build is edited (<https://api.slack.com/methods/chat.update>). Limits:
 //! <https://api.slack.com/apis/rate-limits>.
 
-use super::{Telling, Told, cut};
+use super::{Telling, Told, cut, escaped};
 use crate::{
     client::Answer,
     outcome::Reply,
     wording::{Mood, Words},
 };
+use chassis::Secret;
 use contract::Notification;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use url::Url;
 
 /// A channel of Slack.
@@ -21,7 +22,7 @@ pub(crate) struct Slack {
     /// The webhook, or the API.
     url: Url,
     /// The bot's token and the channel.
-    bot: Option<(String, String)>,
+    bot: Option<(Secret, String)>,
 }
 
 /// What Slack says of a call.
@@ -55,7 +56,7 @@ impl Slack {
     }
 
     /// By a bot, in a channel.
-    pub(crate) const fn bot(api: Url, token: String, channel: String) -> Self {
+    pub(crate) const fn bot(api: Url, token: Secret, channel: String) -> Self {
         let bot = Some((token, channel));
         Self { url: api, bot }
     }
@@ -78,7 +79,7 @@ impl Slack {
             return Ok(Reply::NothingToSay);
         }
         let message = message(&notification);
-        let answer = telling.post(self.url.clone(), Vec::new(), &message).await?;
+        let answer = telling.post(self.url.clone(), Vec::new(), &with(&message, [])).await?;
         if answer.status == 200 {
             telling.notes.told(&notification).await;
         }
@@ -86,7 +87,7 @@ impl Slack {
     }
 
     /// Changes the message there is about it, or makes one.
-    async fn keep_current(&self, telling: &Telling<'_>, token: &str, channel: &str) -> Result<Reply, Reply> {
+    async fn keep_current(&self, telling: &Telling<'_>, token: &Secret, channel: &str) -> Result<Reply, Reply> {
         let notification = telling.notification()?;
         let uid = &notification.resource.uid;
         let before: Option<Note> = telling.notes.read(uid).await?;
@@ -97,7 +98,7 @@ impl Slack {
         let message = message(&notification);
         let mut edited = None;
         if let Some(note) = &before {
-            let message = with(&message, json!({"ts": note.ts, "channel": note.channel}));
+            let message = with(&message, [("ts", &note.ts), ("channel", &note.channel)]);
             let (answer, said) = self.call(telling, "chat.update", token, &message).await?;
             // Whoever removed the message, or forbids to edit old ones, gets a new one.
             let gone = ["message_not_found", "cant_update_message", "edit_window_closed"];
@@ -106,7 +107,7 @@ impl Slack {
         let (answer, said) = if let Some(edited) = edited {
             edited
         } else {
-            let message = with(&message, json!({"channel": channel}));
+            let message = with(&message, [("channel", channel)]);
             self.call(telling, "chat.postMessage", token, &message).await?
         };
         if answer.status == 200 && said.ok {
@@ -124,23 +125,20 @@ impl Slack {
         &self,
         telling: &Telling<'_>,
         method: &str,
-        token: &str,
+        token: &Secret,
         body: &Value,
     ) -> Result<(Answer, Said), Reply> {
         let url = self.url.join(method).map_err(|error| Reply::Unfit(error.to_string()))?;
-        let bearer = ("authorization".to_owned(), format!("Bearer {token}"));
+        let bearer = ("authorization".to_owned(), format!("Bearer {}", token.expose()));
         let answer = telling.post(url, vec![bearer], body).await?;
         let said = serde_json::from_str(&answer.body).unwrap_or_default();
         Ok((answer, said))
     }
 }
 
-fn with(message: &Value, more: Value) -> Value {
-    let fields = [message.clone(), more].into_iter().filter_map(|part| match part {
-        Value::Object(fields) => Some(fields),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
-    });
-    Value::Object(fields.flatten().collect())
+fn with<const N: usize>(message: &Map<String, Value>, more: [(&str, &str); N]) -> Value {
+    let more = more.map(|(name, text)| (name.to_owned(), Value::from(text)));
+    Value::Object(message.clone().into_iter().chain(more).collect())
 }
 
 /// Slack says 200 to what it refuses, too.
@@ -158,7 +156,7 @@ fn judge(answer: Answer, said: &Said) -> Reply {
     }
 }
 
-fn message(notification: &Notification) -> Value {
+fn message(notification: &Notification) -> Map<String, Value> {
     let words = Words::new(notification);
     let sign = match words.mood {
         Mood::Pending => ":hourglass_flowing_sand:",
@@ -176,12 +174,8 @@ fn message(notification: &Notification) -> Value {
     if !facts.is_empty() {
         blocks.push(section(&facts.join("\n")));
     }
-    json!({"text": escaped(&words.title), "blocks": blocks})
-}
-
-/// The three characters that mean something in Slack's texts.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    let parts = [("text", escaped(&words.title).into()), ("blocks", Value::Array(blocks))];
+    parts.map(|(name, part)| (name.to_owned(), part)).into_iter().collect()
 }
 
 #[cfg(test)]

@@ -91,11 +91,7 @@ fn slack_bot(values: &mut Values) -> Option<Result<Channel, String>> {
     let made = || {
         let channel = channel.ok_or("it has no channel (slack.channel)")?;
         let api = web(&api.unwrap_or_default(), "slack.api_url")?;
-        Ok(Channel::Slack(Slack::bot(
-            base(api),
-            token.expose().to_owned(),
-            channel,
-        )))
+        Ok(Channel::Slack(Slack::bot(base(api), token, channel)))
     };
     Some(made())
 }
@@ -122,7 +118,7 @@ fn github_status(values: &mut Values) -> Option<Result<Channel, String>> {
     let api: Option<String> = values.get(&GITHUB_API);
     let token: Secret = values.optional(&GITHUB_TOKEN)?;
     let api = web(&api.unwrap_or_default(), "github.api_url").map(base);
-    Some(api.map(|api| Channel::GithubStatus(GithubStatus::new(api, token.expose().to_owned()))))
+    Some(api.map(|api| Channel::GithubStatus(GithubStatus::new(api, token))))
 }
 
 fn dashboard(values: &mut Values) -> Option<Result<Channel, String>> {
@@ -131,7 +127,7 @@ fn dashboard(values: &mut Values) -> Option<Result<Channel, String>> {
     let made = || {
         let key = key.ok_or("it has no key (dashboard.key)")?;
         let url = web(&url, "dashboard.url")?;
-        Ok(Channel::Dashboard(Dashboard::new(url, key.expose().to_owned())))
+        Ok(Channel::Dashboard(Dashboard::new(url, key)))
     };
     Some(made())
 }
