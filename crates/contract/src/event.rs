@@ -119,6 +119,9 @@ pub struct Failure {
     /// What that step exited with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i64>,
+    /// The last lines of the log, 20 at most, without what is secret.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_tail: Vec<String>,
 }
 
 /// The image a build produced.
@@ -195,6 +198,7 @@ impl Failure {
             message: message.into(),
             step: None,
             exit_code: None,
+            log_tail: Vec::new(),
         }
     }
 }

@@ -31,6 +31,9 @@ const BATCH_AGE: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_hours(1);
 /// Pause while Redis is away or nobody stores the log.
 const PAUSE: Duration = Duration::from_millis(500);
+/// So many of the last lines are told with a failure, of so many characters each.
+const TAIL: usize = 20;
+const TAIL_CHARS: usize = 400;
 /// How long the end of a log is tried to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
@@ -54,7 +57,7 @@ enum To {
 /// Sends lines in the background until its log is closed.
 #[derive(Debug)]
 pub(crate) struct LogTask {
-    task: JoinHandle<()>,
+    task: JoinHandle<Vec<String>>,
 }
 
 struct Sender {
@@ -62,6 +65,8 @@ struct Sender {
     attempt: u32,
     n: u64,
     waiting: VecDeque<LogLine>,
+    /// The last lines that were stored.
+    tail: VecDeque<LogLine>,
     bytes: usize,
     cut: u64,
     refused: Arc<AtomicU64>,
@@ -84,6 +89,7 @@ pub(crate) fn open(writer: LogWriter, attempt: u32) -> (Log, LogTask) {
         attempt,
         n: begun,
         waiting: VecDeque::new(),
+        tail: VecDeque::new(),
         bytes: 0,
         cut: 0,
         not_before: Instant::now(),
@@ -102,7 +108,7 @@ pub(crate) fn shown() -> Log {
     clippy::disallowed_methods,
     reason = "awaited by `LogTask::end`, which every attempt calls"
 )]
-fn spawn(future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     tokio::spawn(future)
 }
 
@@ -185,20 +191,22 @@ fn show(line: &LogLine) {
 // === impl LogTask ===
 
 impl LogTask {
-    /// Waits until everything was sent, within bounds; every [`Log`] must have been dropped.
-    pub(crate) async fn end(mut self) {
+    /// Waits until everything was sent, within bounds; every [`Log`] must have been dropped. The last lines.
+    pub(crate) async fn end(mut self) -> Vec<String> {
         match tokio::time::timeout(LAST_WORDS * 2, &mut self.task).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(tail)) => return tail,
             Ok(Err(error)) => tracing::error!(%error, "the log broke"),
             Err(_elapsed) => self.task.abort(),
         }
+        Vec::new()
     }
 }
 
 // === impl Sender ===
 
 impl Sender {
-    async fn run(mut self, mut lines: mpsc::Receiver<LogLine>) {
+    /// The last lines, once there are no more.
+    async fn run(mut self, mut lines: mpsc::Receiver<LogLine>) -> Vec<String> {
         let mut batch_begun = Instant::now();
         loop {
             if self.bytes >= WAITING_BYTES && self.moved.elapsed() < STUCK {
@@ -229,6 +237,10 @@ impl Sender {
             tokio::time::sleep_until(self.not_before).await;
             self.send().await;
         }
+        let Self { mut tail, waiting, .. } = self;
+        keep_last(&mut tail, waiting.into_iter());
+        let text = |line: &LogLine| line.text.chars().filter(|c| !c.is_control()).take(TAIL_CHARS).collect();
+        tail.iter().map(text).collect()
     }
 
     fn keep(&mut self, line: LogLine) {
@@ -279,7 +291,8 @@ impl Sender {
                 self.n += 1;
                 self.cut = 0;
                 self.moved = Instant::now();
-                self.bytes -= lines.map(|line| cost(&line)).sum::<usize>();
+                let bytes = &mut self.bytes;
+                keep_last(&mut self.tail, lines.inspect(|line| *bytes -= cost(line)));
             }
             Ok(Appended::Full) => self.wait(lines),
             Err(error) if error.is_transient() => {
@@ -298,6 +311,16 @@ impl Sender {
     fn wait(&mut self, lines: impl DoubleEndedIterator<Item = LogLine>) {
         lines.rev().for_each(|line| self.waiting.push_front(line));
         self.not_before = Instant::now() + PAUSE;
+    }
+}
+
+/// Adds lines to the last ones.
+fn keep_last(tail: &mut VecDeque<LogLine>, lines: impl Iterator<Item = LogLine>) {
+    for line in lines {
+        if tail.len() == TAIL {
+            tail.pop_front();
+        }
+        tail.push_back(line);
     }
 }
 
@@ -344,7 +367,7 @@ mod tests {
         redis.restart();
         bus.ready().await.unwrap();
         drop(log);
-        let ((), lines) = read_while(&bus, &id, task.end()).await;
+        let (_, lines) = read_while(&bus, &id, task.end()).await;
         let (told, kept): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.stream == Stream::Forge);
         let count = |line: &LogLine| line.text.strip_prefix('[')?.split(' ').next()?.parse::<usize>().ok();
         let cut: usize = told.iter().map(|line| count(line).unwrap()).sum();
@@ -395,13 +418,20 @@ mod tests {
         let (bus, id): (_, BuildId) = (bus(&redis), "b".parse().unwrap());
         bus.ready().await.unwrap();
         let (log, task) = open(bus.log_writer(&id), 1);
-        let (printed, lines) = read_while(&bus, &id, async {
+        let ((printed, tail), lines) = read_while(&bus, &id, async {
             let printed = print(log, 4).await;
-            task.end().await;
-            printed
+            (printed, task.end().await)
         })
         .await;
         assert_eq!(lines.len(), printed);
+        let last: Vec<_> = lines
+            .iter()
+            .rev()
+            .take(TAIL)
+            .rev()
+            .map(|line| line.text.get(..TAIL_CHARS).unwrap())
+            .collect();
+        assert_eq!(tail, last);
         assert!(lines.iter().all(|line| line.stream == Stream::Stdout), "none was cut");
     }
 
@@ -429,6 +459,7 @@ mod tests {
             attempt: 1,
             n: 0,
             waiting: VecDeque::new(),
+            tail: VecDeque::new(),
             bytes: 0,
             cut: 0,
             refused: Arc::default(),

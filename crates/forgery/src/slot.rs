@@ -119,7 +119,7 @@ impl Taking {
         let stage = times.last().map_or(Stage::Cloning, |time| time.stage);
         log.at(stage).say(sentence(&end));
         drop(log);
-        log_task.end().await;
+        let tail = log_task.end().await;
         chassis::crash_point("forgery.logged");
         self.bench.metrics.running.dec();
         self.bench.metrics.count(end.word(), begun.elapsed().as_secs_f64());
@@ -129,7 +129,7 @@ impl Taking {
             "{}",
             sentence(&end)
         );
-        settle(delivery, report, end, times).await;
+        settle(delivery, report, end, times, tail).await;
     }
 
     /// Runs an attempt until it ends or must stop; either way nothing of it goes on.
@@ -245,11 +245,15 @@ async fn settle(
     report: Report<BuildEvent>,
     end: End<Vec<Image>>,
     stages: Vec<StageTime>,
+    tail: Vec<String>,
 ) {
     let ended = |status, outcome: Result<Vec<Image>, Failure>| {
         let (images, failure) = match outcome {
             Ok(images) => (images, None),
-            Err(failure) => (Vec::new(), Some(failure)),
+            Err(mut failure) => {
+                failure.log_tail = tail;
+                (Vec::new(), Some(failure))
+            }
         };
         Happening::Ended {
             status,
