@@ -7,13 +7,15 @@
 --   open:<event> HASH how many of its deliveries have not ended (n), and how many are dead
 --   tries:<id> LIST what was tried                                 event:<event> STRING what is delivered
 --   left       ZSET addressee -> until when it is left alone
+--   line:<to>/<line> LIST deliveries that go one after another, the first of them being the one that is due
+--   announce   LIST what has become of addressees, until others are told (JSON)
 --   intake     STRING who looks at the events that wait             note:<to>/<thing> STRING what was noted of it
 local PREFIX = ARGV[1]
 local time = redis.call('TIME')
 local NOW = time[1] * 1000 + math.floor(time[2] / 1000)
 local DAY = 86400
 local WAIT_SECONDS, DONE_SECONDS, DEAD_SECONDS = 8 * DAY, DAY / 4, 7 * DAY
-local MOST_DEAD, MOST_LISTED, MOST_TRIES = 10000, 1000, 20
+local MOST_DEAD, MOST_LISTED, MOST_TRIES, MOST_ANNOUNCED = 10000, 1000, 20, 1000
 
 local function key(kind, name) return PREFIX .. kind .. (name or '') end
 
@@ -31,13 +33,20 @@ local function look_again(to)
   if next[2] then look(to, tonumber(next[2])) end
 end
 
--- How fast an addressee takes deliveries; what waits may go out by now.
-local function pace(to, at_once, per_second)
-  redis.call('HSET', key('to:', to), 'cap', at_once, 'rate', per_second)
+-- How an addressee takes deliveries; what waits may go out by now.
+local function pace(to, at_once, per_second, lease, ordered)
+  redis.call('HSET', key('to:', to), 'cap', at_once, 'rate', per_second, 'lease', lease, 'ordered', ordered)
   look_again(to)
 end
 
+-- Others are to know what has become of an addressee.
+local function announce(to, what, why, label)
+  redis.call('RPUSH', key('announce'), cjson.encode({to = to, what = what, why = why, label = label, at = NOW}))
+  redis.call('LTRIM', key('announce'), -MOST_ANNOUNCED, -1)
+end
+
 local function turn_off(to, why)
+  if redis.call('HEXISTS', key('to:', to), 'off') == 0 then announce(to, 'disabled', why) end
   redis.call('HSET', key('to:', to), 'off', why, 'off_at', NOW)
   redis.call('ZREM', key('ready'), to)
   redis.call('ZREM', key('left'), to)
@@ -57,6 +66,26 @@ local function wait(id, event, to, at)
   look(to, at)
 end
 
+-- Behind a delivery that has ended the next of its line is due.
+local function step(id)
+  local d = redis.call('HMGET', key('d:', id), 'line', 'to')
+  if not d[1] then return end
+  local line = key('line:', d[2] .. '/' .. d[1])
+  local was_first = redis.call('LINDEX', line, 0) == id
+  redis.call('LREM', line, 1, id)
+  if not was_first then return end
+  local next = redis.call('LINDEX', line, 0)
+  while next and redis.call('HGET', key('d:', next), 'state') ~= 'waiting' do
+    redis.call('LPOP', line) -- Nobody knows it any more.
+    next = redis.call('LINDEX', line, 0)
+  end
+  if next then
+    redis.call('HSET', key('d:', next), 'due', NOW)
+    redis.call('ZADD', key('due:', d[2]), NOW, next)
+    look(d[2], NOW)
+  end
+end
+
 -- One delivery less to wait for; after the last one, what was delivered is kept as long as it may be asked for again.
 local function close(event, dead)
   local open = key('open:', event)
@@ -73,5 +102,6 @@ local function bury(id, event, why)
   redis.call('ZADD', key('dead'), NOW, id)
   redis.call('ZREMRANGEBYRANK', key('dead'), 0, -1 - MOST_DEAD)
   redis.call('ZREMRANGEBYSCORE', key('dead'), '-inf', NOW - DEAD_SECONDS * 1000)
+  step(id)
   close(event, true)
 end

@@ -1,16 +1,19 @@
 -- Writes an addressee into the book with its pace, or strikes it out with all that waits for it; not if somebody else has
 -- written there meanwhile.
--- ARGV 1 prefix 2 addressee 3 what is there by now, or empty 4 what is to be there, or empty 5 at once 6 per second
+-- ARGV 1 prefix 2 addressee 3 what is there by now, or empty 4 what is to be there, or empty 5 what people call it
+-- 6 at once 7 per second 8 lease in ms, or 0 9 whether it is ordered, 1 or 0
 -- -> ok, or changed
 local to, before, after = ARGV[2], ARGV[3], ARGV[4]
 if (redis.call('HGET', key('book'), to) or '') ~= before then return {'changed'} end
 redis.call('INCR', key('edition'))
 if after == '' then
+  announce(to, 'deleted', nil, ARGV[5])
   redis.call('HDEL', key('book'), to)
   for _, kind in ipairs({'ready', 'left'}) do redis.call('ZREM', key(kind), to) end
   for _, kind in ipairs({'due:', 'of:', 'to:'}) do redis.call('DEL', key(kind, to)) end
 else
+  announce(to, before == '' and 'created' or 'updated', nil, ARGV[5])
   redis.call('HSET', key('book'), to, after)
-  pace(to, ARGV[5], ARGV[6])
+  pace(to, unpack(ARGV, 6, 9))
 end
 return {'ok'}

@@ -61,6 +61,7 @@ local function settle(id, token, outcome, pause, tried, health, why, busy)
   if outcome == 'done' then
     redis.call('HSET', key('d:', id), 'state', 'done', 'ended', NOW)
     keep(id, DONE_SECONDS)
+    step(id)
     close(d[4])
   elseif outcome == 'dead' then
     bury(id, d[4], why)

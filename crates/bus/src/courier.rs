@@ -9,7 +9,7 @@ use bytes::Bytes;
 use contract::{Message, route::List};
 use fred::{
     interfaces::{HashesInterface as _, KeysInterface as _, ListInterface as _, SortedSetsInterface as _},
-    types::Value,
+    types::{Expiration, Value},
 };
 use std::{collections::HashMap, time::Duration};
 
@@ -119,6 +119,28 @@ pub struct Pace {
     pub at_once: u32,
     /// So many per second on average; 0: as they come.
     pub per_second: u32,
+    /// A delivery is held for so long, if not for as long as others.
+    pub lease: Option<Duration>,
+    /// Whether what is about one thing is delivered in the order in which it was sent, each when the one before it has
+    /// ended.
+    pub ordered: bool,
+}
+
+/// What has become of an addressee, which others are to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// The addressee.
+    pub to: String,
+    /// `created`, `updated`, `deleted`, `disabled` or `enabled`.
+    pub what: String,
+    /// Why, if there is a reason.
+    pub why: Option<String>,
+    /// What people call it, if that was said.
+    pub label: Option<String>,
+    /// When, in milliseconds since the Unix epoch, by Redis's clock.
+    pub at: i64,
+    /// As it is kept.
+    raw: String,
 }
 
 /// How long deliveries are held, and when an addressee is left alone. One for all couriers of a list.
@@ -186,16 +208,17 @@ impl Bus {
 // === impl Courier ===
 
 impl Courier {
-    /// Makes a delivery of an event for each addressee. Sending it again is harmless. Those are told whose deliveries are
+    /// Makes a delivery of an event for each addressee; `about` is what it is about, for those that want order. Sending it
+    /// again is harmless. Those are told whose deliveries are
     /// full: theirs is dead, and can be seen.
     ///
     /// # Errors
     /// When Redis is unreachable, or full; then some may have been made.
-    pub async fn send(&self, event: &str, payload: &Bytes, to: &[String]) -> Result<Vec<String>, Error> {
+    pub async fn send(&self, event: &str, about: &str, payload: &Bytes, to: &[String]) -> Result<Vec<String>, Error> {
         let mut full = Vec::new();
         for to in to.chunks(AT_ONCE) {
             let mut args = vec![MOST_WAITING.to_string().into(), "".into(), "0".into()];
-            listed(&mut args, event, payload, "", to);
+            listed(&mut args, [event, "", about], payload, to);
             let answer = self.run(&self.bus.scripts().courier_send, "send", args).await?;
             full.extend(answer.texts());
         }
@@ -277,8 +300,8 @@ impl Courier {
     /// # Errors
     /// When Redis is unreachable.
     pub async fn pace(&self, to: &str, pace: Pace) -> Result<(), Error> {
-        let [at_once, per_second] = pace.words();
-        self.turn([to.into(), "pace".into(), at_once, per_second]).await
+        let args = [to.into(), "pace".into()].into_iter().chain(pace.words());
+        self.turn(args.collect()).await
     }
 
     /// Gives an addressee up: nothing is sent to it, and what waits for it waits.
@@ -286,7 +309,7 @@ impl Courier {
     /// # Errors
     /// When Redis is unreachable.
     pub async fn turn_off(&self, to: &str, why: &str) -> Result<(), Error> {
-        self.turn([to.into(), "off".into(), why.into()]).await
+        self.turn(vec![to.into(), "off".into(), why.into()]).await
     }
 
     /// Tries an addressee again, whatever it did before.
@@ -294,12 +317,12 @@ impl Courier {
     /// # Errors
     /// When Redis is unreachable.
     pub async fn turn_on(&self, to: &str) -> Result<(), Error> {
-        self.turn([to.into(), "on".into()]).await
+        self.turn(vec![to.into(), "on".into()]).await
     }
 
-    async fn turn<const N: usize>(&self, args: [Value; N]) -> Result<(), Error> {
+    async fn turn(&self, args: Vec<Value>) -> Result<(), Error> {
         let script = &self.bus.scripts().courier_turn;
-        self.run(script, "turn", args.to_vec()).await.map(drop)
+        self.run(script, "turn", args).await.map(drop)
     }
 
     /// Delivers something again that has ended; why not, if it cannot be: `absent`, `waiting`, `off` or
@@ -413,14 +436,14 @@ impl Courier {
             .map_err(|source| Error::redis(source, "read", &key))
     }
 
-    /// Writes something of an addressee into the book, and its pace; whether what is there was still `before` (nothing, if
-    /// it is empty).
+    /// Writes something of an addressee into the book, what people call it, and its pace; whether what is there was still
+    /// `before` (nothing, if it is empty).
     ///
     /// # Errors
     /// When Redis is unreachable; then it may or may not have been written.
-    pub async fn write(&self, to: &str, before: &str, text: &str, pace: Pace) -> Result<bool, Error> {
-        let [at_once, per_second] = pace.words();
-        let args = vec![to.into(), before.into(), text.into(), at_once, per_second];
+    pub async fn write(&self, to: &str, label: &str, before: &str, text: &str, pace: Pace) -> Result<bool, Error> {
+        let args = [to, before, text, label].map(Value::from);
+        let args = args.into_iter().chain(pace.words()).collect();
         let answer = self.run(&self.bus.scripts().courier_book, "write", args).await?;
         Ok(answer.text(0) == "ok")
     }
@@ -429,10 +452,52 @@ impl Courier {
     ///
     /// # Errors
     /// When Redis is unreachable; then it may or may not have been struck.
-    pub async fn strike(&self, to: &str, before: &str) -> Result<bool, Error> {
-        let args = vec![to.into(), before.into(), "".into()];
+    pub async fn strike(&self, to: &str, label: &str, before: &str) -> Result<bool, Error> {
+        let args = vec![to.into(), before.into(), "".into(), label.into()];
         let answer = self.run(&self.bus.scripts().courier_book, "strike", args).await?;
         Ok(answer.text(0) == "ok")
+    }
+
+    /// What has become of addressees since others were told, the oldest first, 100 at most.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn announcements(&self) -> Result<Vec<Announcement>, Error> {
+        let key = self.key("announce", "");
+        let kept = self.bus.client().lrange(&key, 0, 99).await;
+        let kept: Vec<String> = kept.map_err(|source| Error::redis(source, "read", &key))?;
+        Ok(kept.into_iter().filter_map(Announcement::read).collect())
+    }
+
+    /// Others were told.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn announced(&self, announcement: &Announcement) -> Result<(), Error> {
+        let key = self.key("announce", "");
+        let gone: Result<i64, _> = self.bus.client().lrem(&key, 1, announcement.raw.as_str()).await;
+        gone.map(drop).map_err(|source| Error::redis(source, "forget", &key))
+    }
+
+    /// Says that somebody wants more than the usual, for a while.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn want(&self, what: &str, for_: Duration) -> Result<(), Error> {
+        let key = self.key("want:", what);
+        let expires = Some(Expiration::EX(i64::try_from(for_.as_secs()).unwrap_or(i64::MAX)));
+        let set = self.bus.client().set(&key, 1, expires, None, false).await;
+        set.map_err(|source| Error::redis(source, "write", &key))
+    }
+
+    /// Whether somebody does.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn is_wanted(&self, what: &str) -> Result<bool, Error> {
+        let key = self.key("want:", what);
+        let found = self.bus.client().exists(&key).await;
+        found.map_err(|source| Error::redis(source, "read", &key))
     }
 
     /// What was noted of a thing for an addressee.
@@ -485,11 +550,45 @@ impl Courier {
     }
 }
 
+// === impl Announcement ===
+
+impl Announcement {
+    fn read(raw: String) -> Option<Self> {
+        let said: serde_json::Value = serde_json::from_str(&raw).ok()?;
+        let text = |name: &str| said.get(name)?.as_str().map(str::to_owned);
+        Some(Self {
+            to: text("to")?,
+            what: text("what")?,
+            why: text("why"),
+            label: text("label"),
+            at: said.get("at")?.as_i64()?,
+            raw,
+        })
+    }
+}
+
 // === impl Pace ===
 
 impl Pace {
-    fn words(self) -> [Value; 2] {
-        [self.at_once, self.per_second].map(|number| Value::from(number.to_string()))
+    /// So many at a time, so many per second (0: as they come), in whatever order.
+    pub const fn new(at_once: u32, per_second: u32) -> Self {
+        Self {
+            at_once,
+            per_second,
+            lease: None,
+            ordered: false,
+        }
+    }
+
+    fn words(self) -> [Value; 4] {
+        let lease = self.lease.unwrap_or_default().as_millis();
+        [
+            self.at_once.to_string(),
+            self.per_second.to_string(),
+            lease.to_string(),
+            u8::from(self.ordered).to_string(),
+        ]
+        .map(Value::from)
     }
 }
 
@@ -529,11 +628,12 @@ impl Health {
 }
 
 /// Adds an event to those that a script sends: the key of its record, if it waits on a list, and its addressees.
-fn listed(args: &mut Vec<Value>, event: &str, payload: &Bytes, record: &str, to: &[String]) {
+fn listed(args: &mut Vec<Value>, [event, record, about]: [&str; 3], payload: &Bytes, to: &[String]) {
     args.extend([
         event.into(),
         payload.clone().into(),
         record.into(),
+        about.into(),
         to.len().to_string().into(),
     ]);
     args.extend(to.iter().map(|to| Value::from(to.as_str())));

@@ -32,7 +32,8 @@ pub use batch::Batch;
 pub use cancel::{Cancelled, Canceller};
 pub use connection::Bus;
 pub use courier::{
-    Courier, Event, Fate, Health, Intake, MOST_WAITING, Pace, Patience, Record, Report, Round, Stats, Taken, Told,
+    Announcement, Courier, Event, Fate, Health, Intake, MOST_WAITING, Pace, Patience, Record, Report, Round, Stats,
+    Taken, Told,
 };
 pub use dead::{DeadLetter, DeadLetters, Replayed};
 pub use delivery::{Delivery, LastWords, Settled, Stop};

@@ -33,6 +33,8 @@ pub struct Event<T> {
     pub message: T,
     /// The same, byte for byte.
     pub payload: Bytes,
+    /// What it is about, for addressees that want order; whoever sends it says so.
+    pub about: String,
 }
 
 /// So many events are looked at at once …
@@ -120,7 +122,11 @@ impl<T: Message> Intake<T> {
         let mut events = Vec::with_capacity(payloads.len());
         for payload in payloads {
             match unfit::read(&self.list, &payload) {
-                Ok(message) => events.push(Event { message, payload }),
+                Ok(message) => events.push(Event {
+                    message,
+                    payload,
+                    about: String::new(),
+                }),
                 Err(why) => {
                     unfit::bury(&self.courier.bus, &self.keys, self.keys.list(), &payload, &why, None).await?;
                 }
@@ -140,7 +146,7 @@ impl<T: Message> Intake<T> {
             let id = event.message.id();
             let to = match to.split_at_checked(to.len().saturating_sub(MOST_DELIVERIES)) {
                 Some((before @ [_, ..], rest)) => {
-                    full.extend(self.courier.send(&id, &event.payload, before).await?);
+                    full.extend(self.courier.send(&id, &event.about, &event.payload, before).await?);
                     rest
                 }
                 Some(([], _)) | None => to,
@@ -150,7 +156,7 @@ impl<T: Message> Intake<T> {
                 deliveries = 0;
             }
             deliveries += to.len();
-            super::listed(&mut args, &id, &event.payload, &self.keys.job(&id), to);
+            super::listed(&mut args, [&id, &self.keys.job(&id), &event.about], &event.payload, to);
         }
         full.extend(self.admit(args).await?);
         Ok(full)

@@ -22,9 +22,13 @@ async fn courier() -> (Redis, Courier) {
 }
 
 async fn send(courier: &Courier, event: &str, to: &[&str]) {
+    send_about(courier, event, "", to).await;
+}
+
+async fn send_about(courier: &Courier, event: &str, about: &str, to: &[&str]) {
     let to: Vec<_> = to.iter().map(ToString::to_string).collect();
     let payload = Bytes::from(format!("payload of {event}"));
-    assert!(courier.send(event, &payload, &to).await.unwrap().is_empty());
+    assert!(courier.send(event, about, &payload, &to).await.unwrap().is_empty());
 }
 
 async fn take(courier: &Courier) -> Vec<Taken> {
@@ -181,7 +185,7 @@ async fn how_things_stand_can_be_asked() {
 #[tokio::test]
 async fn everybody_has_a_pace_and_nobody_waits_for_another() {
     let (_redis, courier) = courier().await;
-    let pace = |at_once, per_second| Pace { at_once, per_second };
+    let pace = Pace::new;
     courier.pace("one", pace(1, 0)).await.unwrap();
     courier.pace("slow", pace(100, 5)).await.unwrap();
     for n in 0..20 {
@@ -231,10 +235,7 @@ async fn what_a_dead_notifier_held_is_delivered_by_another_without_a_failure() {
 #[tokio::test]
 async fn what_is_dead_for_its_notifiers_deaths_keeps_nothing_else_waiting() {
     let (_redis, courier) = courier().await;
-    let one = Pace {
-        at_once: 1,
-        per_second: 0,
-    };
+    let one = Pace::new(1, 0);
     courier.pace("a", one).await.unwrap();
     send(&courier, "e1", &["a"]).await;
     send(&courier, "e2", &["a"]).await;
@@ -311,7 +312,7 @@ async fn deliveries_that_are_too_many_are_dead_and_told() {
     );
     redis.cli(&["EVAL", &script, "0"]);
     let to = ["a".to_owned(), "b".to_owned()];
-    assert_eq!(courier.send("e1", &Bytes::from("x"), &to).await.unwrap(), ["a"]);
+    assert_eq!(courier.send("e1", "", &Bytes::from("x"), &to).await.unwrap(), ["a"]);
     let dead = courier.newest(None, 10).await.unwrap();
     assert!(
         dead.len() == 1 && dead[0].fields["why"].contains("too many"),
@@ -347,10 +348,7 @@ async fn a_long_queue_of_one_does_not_come_before_others() {
 #[tokio::test]
 async fn nobody_has_all_the_room_whatever_its_pace() {
     let (_redis, courier) = courier().await;
-    let greedy = Pace {
-        at_once: 1_000,
-        per_second: 0,
-    };
+    let greedy = Pace::new(1_000, 0);
     courier.pace("greedy", greedy).await.unwrap();
     for n in 0..100 {
         send(&courier, &format!("e{n}"), &["greedy"]).await;
@@ -435,14 +433,11 @@ async fn what_everybody_has_is_kept_for_hours_and_not_for_days() {
 #[tokio::test]
 async fn what_somebody_else_has_changed_meanwhile_is_not_written_over() {
     let (_redis, courier) = courier().await;
-    let pace = Pace {
-        at_once: 1,
-        per_second: 0,
-    };
-    assert!(courier.write("a", "", "first", pace).await.unwrap());
-    assert!(!courier.write("a", "", "another", pace).await.unwrap());
-    assert!(courier.write("a", "first", "second", pace).await.unwrap());
-    assert!(!courier.strike("a", "first").await.unwrap());
+    let pace = Pace::new(1, 0);
+    assert!(courier.write("a", "label", "", "first", pace).await.unwrap());
+    assert!(!courier.write("a", "label", "", "another", pace).await.unwrap());
+    assert!(courier.write("a", "label", "first", "second", pace).await.unwrap());
+    assert!(!courier.strike("a", "label", "first").await.unwrap());
     assert_eq!(
         (
             courier.written("a").await.unwrap().as_deref(),
@@ -451,6 +446,142 @@ async fn what_somebody_else_has_changed_meanwhile_is_not_written_over() {
         (Some("second"), 2)
     );
     send(&courier, "e1", &["a"]).await;
-    assert!(courier.strike("a", "second").await.unwrap());
+    assert!(courier.strike("a", "label", "second").await.unwrap());
     assert!(courier.book().await.unwrap().is_empty() && take(&courier).await.is_empty());
+}
+
+#[tokio::test]
+async fn who_wants_order_gets_what_is_about_one_thing_one_after_another() {
+    let (_redis, courier) = courier().await;
+    let ordered = Pace {
+        ordered: true,
+        ..Pace::new(8, 0)
+    };
+    courier.pace("a", ordered).await.unwrap();
+    for (event, about) in [("e1", "x"), ("e2", "x"), ("e3", "y"), ("e4", "x"), ("e5", "x")] {
+        send_about(&courier, event, about, &["a", "b"]).await;
+    }
+    send_about(&courier, "e2", "x", &["a"]).await;
+    let taken = take(&courier).await;
+    let of = |to: &str, taken: &[Taken]| {
+        let of: Vec<_> = taken.iter().filter(|taken| taken.to == to).collect();
+        of.iter()
+            .map(|taken| taken.id.split('/').next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        of("b", &taken),
+        ["e1", "e2", "e3", "e4", "e5"],
+        "who does not want it gets all at once"
+    );
+    assert_eq!(of("a", &taken), ["e1", "e3"]);
+    let find = |id: &str, taken: &[Taken]| taken.iter().find(|taken| taken.id == id).unwrap().clone();
+    // What has failed keeps its place; what has arrived, and what never will, gives it up.
+    settle(
+        &courier,
+        &find("e1/a", &taken),
+        Fate::Again(Duration::ZERO),
+        Health::Unknown,
+    )
+    .await;
+    let taken = take(&courier).await;
+    assert_eq!(of("a", &taken), ["e1"]);
+    settle(&courier, &taken[0], Fate::Done, Health::Well).await;
+    let taken = take(&courier).await;
+    assert_eq!(of("a", &taken), ["e2"]);
+    settle(&courier, &taken[0], Fate::Dead, Health::Unknown).await;
+    let taken = take(&courier).await;
+    assert_eq!(of("a", &taken), ["e4"]);
+    // What is sent again is not in line; what its notifier died over is.
+    assert_eq!(courier.again("e2/a").await.unwrap(), Ok(()));
+    let again = take(&courier).await;
+    assert_eq!(of("a", &again), ["e2"]);
+    settle(&courier, &again[0], Fate::Done, Health::Well).await;
+    assert!(take(&courier).await.is_empty());
+    settle(&courier, &taken[0], Fate::Done, Health::Well).await;
+    assert_eq!(of("a", &take(&courier).await), ["e5"]);
+}
+
+#[tokio::test]
+async fn a_line_has_an_end() {
+    let (redis, courier) = courier().await;
+    let ordered = Pace {
+        ordered: true,
+        ..Pace::new(1, 0)
+    };
+    courier.pace("a", ordered).await.unwrap();
+    for n in 0..1_000 {
+        send_about(&courier, &format!("e{n}"), "x", &["a"]).await;
+    }
+    let to = ["a".to_owned()];
+    assert_eq!(courier.send("e1000", "x", &Bytes::from("p"), &to).await.unwrap(), ["a"]);
+    assert_eq!(courier.newest(None, 1).await.unwrap()[0].id, "e1000/a");
+    let length = redis.cli(&["LLEN", "{forge:notifications}:deliveries:line:a/x"]);
+    assert_eq!(length, "1000");
+}
+
+#[tokio::test]
+async fn who_takes_long_is_given_long() {
+    let (_redis, courier) = courier().await;
+    let slow = Pace {
+        lease: Some(Duration::from_mins(5)),
+        ..Pace::new(8, 10)
+    };
+    courier.pace("slow", slow).await.unwrap();
+    send(&courier, "e1", &["slow", "usual"]).await;
+    let short = Patience {
+        lease: Duration::from_millis(20),
+        ..PATIENCE
+    };
+    assert_eq!(courier.round(&[], 10, short).await.unwrap().taken.len(), 2);
+    tokio::time::sleep(short.lease * 3).await;
+    assert_eq!(courier.reap().await.unwrap(), 1);
+    assert_eq!(ids(&take(&courier).await), ["e1/usual"]);
+}
+
+#[tokio::test]
+async fn what_becomes_of_addressees_is_noted_until_others_were_told() {
+    let (_redis, courier) = courier().await;
+    let pace = Pace::new(1, 0);
+    courier.write("a", "label", "", "first", pace).await.unwrap();
+    courier.write("a", "label", "first", "second", pace).await.unwrap();
+    send(&courier, "e1", &["a"]).await;
+    let taken = take(&courier).await;
+    assert_eq!(
+        settle(&courier, &taken[0], Fate::Dead, Health::Gone).await,
+        Told::TurnedOff
+    );
+    courier.turn_off("a", "again").await.unwrap();
+    courier.turn_on("a").await.unwrap();
+    courier.turn_on("a").await.unwrap();
+    courier.strike("a", "label", "second").await.unwrap();
+    let told = courier.announcements().await.unwrap();
+    let words: Vec<_> = told
+        .iter()
+        .map(|told| (told.what.as_str(), told.why.as_deref(), told.label.as_deref()))
+        .collect();
+    let expected = [
+        ("created", None, Some("label")),
+        ("updated", None, Some("label")),
+        ("disabled", Some("because"), None),
+        ("enabled", None, None),
+        ("deleted", None, Some("label")),
+    ];
+    assert_eq!(words, expected);
+    for told in &told[..4] {
+        courier.announced(told).await.unwrap();
+    }
+    assert_eq!(courier.announcements().await.unwrap(), told[4..]);
+}
+
+#[tokio::test]
+async fn what_is_wanted_is_wanted_for_a_while() {
+    let (_redis, courier) = courier().await;
+    assert!(!courier.is_wanted("logs").await.unwrap());
+    courier.want("logs", Duration::from_secs(1)).await.unwrap();
+    assert!(courier.is_wanted("logs").await.unwrap());
+    testkit::eventually("it ends", async || {
+        (!courier.is_wanted("logs").await.unwrap()).then_some(())
+    })
+    .await;
 }

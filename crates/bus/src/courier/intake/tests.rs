@@ -175,16 +175,7 @@ async fn of_many_events_with_many_addressees_only_so_many_deliveries_are_made_at
     let ends: Vec<_> = (0..MOST_DELIVERIES + 10).map(|n| format!("e{n}")).collect();
     let courier = bus.courier(&route::notifications());
     for end in &ends {
-        courier
-            .pace(
-                end,
-                Pace {
-                    at_once: 100,
-                    per_second: 0,
-                },
-            )
-            .await
-            .unwrap();
+        courier.pace(end, Pace::new(100, 0)).await.unwrap();
     }
     redis.cli(&["CONFIG", "RESETSTAT"]);
     let mut wanted = to(events, &[]);
