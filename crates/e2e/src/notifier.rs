@@ -77,13 +77,17 @@ impl Notifier {
         self.tell_more(kind, 1, &json!({"status": "success"}))
     }
 
-    /// The same about the build `b-1` in this version, with this data.
+    /// The same about the build `b-1`, or the change `w-1`, in this version, with this data.
     pub fn tell_more(&self, kind: &str, version: u64, data: &Value) -> String {
         let id = Uuid::new_v4().to_string();
+        let (resource, uid) = match kind.split_once('.') {
+            Some(("workflow", _)) => ("Workflow", "w-1"),
+            _ => ("Build", "b-1"),
+        };
         let notification = json!({
             "eventId": id, "eventType": kind, "timestamp": "2026-11-22T10:00:00Z", "schemaVersion": "1",
             "version": version, "sequenceHint": version, "data": data, "correlation": {"commit": "c".repeat(40)},
-            "resource": {"kind": "Build", "apiVersion": "forge/v1", "name": "n", "namespace": "o/r", "uid": "b-1"},
+            "resource": {"kind": resource, "apiVersion": "forge/v1", "name": "n", "namespace": "o/r", "uid": uid},
         });
         self.redis
             .cli(&["LPUSH", "forge:notifications", &notification.to_string()]);

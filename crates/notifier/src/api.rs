@@ -3,6 +3,7 @@
 mod replay;
 
 use crate::{
+    announce::Announcer,
     book::{Book, MOST as MOST_ENDPOINTS, Made, Wanted},
     endpoint::Endpoint,
 };
@@ -29,6 +30,7 @@ use uuid::Uuid;
 pub(crate) struct Api {
     pub(crate) book: Arc<Book>,
     pub(crate) kick: Arc<Notify>,
+    pub(crate) announcer: Announcer,
 }
 
 /// The digest of the token; the token itself is not kept in memory.
@@ -159,6 +161,7 @@ async fn create(State(api): State<Api>, body: Bytes) -> Result<(StatusCode, Json
     let id = format!("ep-{}", Uuid::new_v4().simple());
     let (made, secret) = Made::new(wanted).ok_or(Problem::NoRandomness)?;
     api.book.write(&id, "", &made).await?;
+    api.announcer.announce().await;
     tracing::info!(endpoint = id, "an endpoint was made");
     Ok((StatusCode::CREATED, Json(json!({ "id": id, "secret": secret }))))
 }
@@ -169,13 +172,16 @@ async fn replace(State(api): State<Api>, Path(id): Path<String>, body: Bytes) ->
     let mut made = made?;
     made.wanted = wanted;
     unchanged(api.book.write(&id, &text, &made).await?)?;
+    api.announcer.announce().await;
     tracing::info!(endpoint = id, "an endpoint was changed");
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn remove(State(api): State<Api>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     let (text, _) = api.made(&id).await?;
-    unchanged(api.book.strike(&id, &text).await?)?;
+    let host = api.find(&id)?.host().to_owned();
+    unchanged(api.book.strike(&id, &host, &text).await?)?;
+    api.announcer.announce().await;
     tracing::info!(endpoint = id, "an endpoint was removed");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -190,6 +196,7 @@ async fn rotate(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<V
     }
     let secret = made.rotate().ok_or(Problem::NoRandomness)?;
     unchanged(api.book.write(&id, &text, &made).await?)?;
+    api.announcer.announce().await;
     tracing::info!(endpoint = id, "the secret of an endpoint was rotated");
     Ok(Json(json!({ "id": id, "secret": secret })))
 }
@@ -197,6 +204,7 @@ async fn rotate(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<V
 async fn enable(State(api): State<Api>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     let endpoint = api.find(&id)?;
     api.book.courier.turn_on(endpoint.name()).await?;
+    api.announcer.announce().await;
     api.kick.notify_one();
     tracing::info!(endpoint = id, "an endpoint was enabled by hand");
     Ok(StatusCode::NO_CONTENT)
@@ -220,6 +228,7 @@ async fn disable(State(api): State<Api>, Path(id): Path<String>, body: Bytes) ->
         why.reason
     };
     api.book.courier.turn_off(endpoint.name(), &reason).await?;
+    api.announcer.announce().await;
     tracing::info!(endpoint = id, reason, "an endpoint was disabled by hand");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -242,7 +251,7 @@ async fn test(State(api): State<Api>, Path(id): Path<String>) -> Result<(StatusC
     let payload = notice.to_json()?.into();
     api.book
         .courier
-        .send(&event, &payload, std::slice::from_ref(&id))
+        .send(&event, &id, &payload, std::slice::from_ref(&id))
         .await?;
     api.kick.notify_one();
     let shown = api.book.courier.record(&format!("{event}/{id}")).await?;

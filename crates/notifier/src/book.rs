@@ -67,6 +67,9 @@ pub(crate) struct Wanted {
     /// So many a second on average; 0: as many as there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) per_second: Option<u32>,
+    /// Whether it gets what is about one thing in order, each when the one before it has arrived or is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ordered: Option<bool>,
     /// What it has of its own for TLS.
     #[serde(default)]
     pub(crate) tls: Tls,
@@ -159,18 +162,23 @@ impl Book {
     /// Writes down an endpoint, and how fast it takes what it gets; whether what is there was still `before` (nothing, if it
     /// is empty).
     pub(crate) async fn write(&self, name: &str, before: &str, made: &Made) -> Result<bool, bus::Error> {
+        let wanted = &made.wanted;
         let pace = Pace {
-            at_once: made.wanted.in_flight.unwrap_or(self.usual.pace.at_once),
-            per_second: made.wanted.per_second.unwrap_or(self.usual.pace.per_second),
+            at_once: wanted.in_flight.unwrap_or(self.usual.pace.at_once),
+            per_second: wanted.per_second.unwrap_or(self.usual.pace.per_second),
+            ordered: wanted.ordered.unwrap_or(self.usual.pace.ordered),
+            ..self.usual.pace
         };
-        let written = self.courier.write(name, before, &made.text(), pace).await?;
+        let url = wanted.url.parse::<url::Url>().ok();
+        let host = url.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
+        let written = self.courier.write(name, host, before, &made.text(), pace).await?;
         self.refresh().await?;
         Ok(written)
     }
 
     /// Strikes out an endpoint, with all that waits for it; whether what is there was still `before`.
-    pub(crate) async fn strike(&self, name: &str, before: &str) -> Result<bool, bus::Error> {
-        let struck = self.courier.strike(name, before).await?;
+    pub(crate) async fn strike(&self, name: &str, host: &str, before: &str) -> Result<bool, bus::Error> {
+        let struck = self.courier.strike(name, host, before).await?;
         self.refresh().await?;
         Ok(struck)
     }
@@ -226,13 +234,14 @@ impl Wanted {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn read(body: &[u8]) -> Result<Self, String> {
-        const KNOWN: [&str; 7] = [
+        const KNOWN: [&str; 8] = [
             "url",
             "description",
             "filter",
             "schedule",
             "in_flight",
             "per_second",
+            "ordered",
             "tls",
         ];
         let fields: serde_json::Map<String, Value> = serde_json::from_slice(body).map_err(|error| error.to_string())?;

@@ -2,29 +2,34 @@
 //!
 //! Whatever the way, an attempt is a [`Reply`]: what becomes of a delivery is decided in one place for all.
 
+mod agent;
 mod dashboard;
 mod email;
-mod github_status;
+mod github;
+mod linear;
 mod slack;
 mod webhook;
 
 use crate::{
-    client::{self, Request},
+    client::{self, Answer, Request},
     endpoint::Head,
     outcome::Reply,
 };
 use bus::{Courier, Pace};
 use bytes::Bytes;
 use contract::{Message as _, Notification};
-use reqwest::Client;
+use reqwest::{Client, Method};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use std::time::Duration;
 use url::Url;
 use uuid::Uuid;
 
+pub(crate) use agent::{Agent, Kind as AgentKind};
 pub(crate) use dashboard::Dashboard;
 pub(crate) use email::Email;
-pub(crate) use github_status::GithubStatus;
+pub(crate) use github::{Access, App, Github, GithubCheck, GithubStatus};
+pub(crate) use linear::Linear;
 pub(crate) use slack::Slack;
 pub(crate) use webhook::{Signer, Webhook};
 
@@ -35,7 +40,10 @@ pub(crate) enum Channel {
     Slack(Slack),
     Email(Box<Email>),
     GithubStatus(GithubStatus),
+    GithubCheck(GithubCheck),
     Dashboard(Dashboard),
+    Agent(Agent),
+    Linear(Linear),
 }
 
 /// What there is to tell, and what helps with it.
@@ -47,6 +55,8 @@ pub(crate) struct Telling<'a> {
     pub(crate) now: i64,
     pub(crate) traceparent: Option<String>,
     pub(crate) client: &'a Client,
+    /// How long it may take.
+    pub(crate) patience: Duration,
     pub(crate) notes: Notes<'a>,
 }
 
@@ -64,11 +74,16 @@ struct Told {
     event: Uuid,
 }
 
-/// For services that people look at: one after another, so that the newest is told last, and no faster than they like.
-const GENTLY: Pace = Pace {
-    at_once: 1,
-    per_second: 1,
-};
+/// An attempt of several requests takes no longer, unless its channel says so.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
+/// What a service says that is spoken to in more than one request; a receiver of webhooks is not listened to for so long.
+const MOST_READ: usize = 1024 * 1024;
+/// Whoever shows lines of logs takes more than others.
+const LINES_PER_SECOND: u32 = 10;
+/// New lines of a log.
+pub(crate) const LOG: &str = "build.log";
+/// A delivery is held for so much longer than its attempt may take.
+const SPARE: Duration = Duration::from_secs(10);
 
 // === impl Channel ===
 
@@ -80,7 +95,10 @@ impl Channel {
             Self::Slack(slack) => slack.tell(telling).await,
             Self::Email(email) => email.tell(telling).await,
             Self::GithubStatus(status) => status.tell(telling).await,
+            Self::GithubCheck(check) => check.tell(telling).await,
             Self::Dashboard(dashboard) => dashboard.tell(telling).await,
+            Self::Agent(agent) => agent.tell(telling).await,
+            Self::Linear(linear) => linear.tell(telling).await,
         }
     }
 
@@ -91,15 +109,51 @@ impl Channel {
             Self::Slack(slack) => slack.url(),
             Self::Email(email) => email.url(),
             Self::GithubStatus(status) => status.url(),
+            Self::GithubCheck(check) => check.url(),
             Self::Dashboard(dashboard) => dashboard.url(),
+            Self::Agent(agent) => agent.url(),
+            Self::Linear(linear) => linear.url(),
         }
     }
 
-    /// How fast it may be told, if not as fast as others.
-    pub(crate) const fn pace(&self) -> Option<Pace> {
+    /// How fast it may be told, if not as fast as webhooks: services that people look at one after another, so that the newest
+    /// is told last, and no faster than they like.
+    pub(crate) fn pace(&self, per_second: u32) -> Option<Pace> {
         match self {
             Self::Webhook(_) => None,
-            Self::Slack(_) | Self::Email(_) | Self::GithubStatus(_) | Self::Dashboard(_) => Some(GENTLY),
+            Self::Slack(_)
+            | Self::Email(_)
+            | Self::GithubStatus(_)
+            | Self::GithubCheck(_)
+            | Self::Agent(_)
+            | Self::Linear(_) => Some(Pace {
+                lease: Some(self.patience() + SPARE),
+                ..Pace::new(1, per_second)
+            }),
+            // Lines of a log make sense in their order.
+            Self::Dashboard(_) => Some(Pace {
+                ordered: true,
+                ..Pace::new(1, per_second.max(LINES_PER_SECOND))
+            }),
+        }
+    }
+
+    /// Whether it is told of such events at all: lines of logs are for whoever shows them.
+    pub(crate) fn hears(&self, event_type: &str) -> bool {
+        event_type != LOG || matches!(self, Self::Dashboard(_))
+    }
+
+    /// How long an attempt may take.
+    pub(crate) const fn patience(&self) -> Duration {
+        match self {
+            Self::Agent(agent) => agent.patience(),
+            Self::Webhook(_)
+            | Self::Slack(_)
+            | Self::Email(_)
+            | Self::GithubStatus(_)
+            | Self::GithubCheck(_)
+            | Self::Dashboard(_)
+            | Self::Linear(_) => PATIENCE,
         }
     }
 }
@@ -115,13 +169,27 @@ impl Telling<'_> {
         Notification::from_bytes(&self.payload).map_err(|error| Reply::Unfit(error.to_string()))
     }
 
-    async fn post(&self, url: Url, headers: Vec<(String, String)>, body: &Value) -> Result<client::Answer, Reply> {
+    async fn post(&self, url: Url, headers: Vec<(String, String)>, body: &Value) -> Result<Answer, Reply> {
+        self.ask(Method::POST, url, headers, Some(body)).await
+    }
+
+    /// One request of an attempt, which as a whole is bounded.
+    async fn ask(
+        &self,
+        method: Method,
+        url: Url,
+        headers: Vec<(String, String)>,
+        body: Option<&Value>,
+    ) -> Result<Answer, Reply> {
         let json = ("content-type".to_owned(), "application/json; charset=utf-8".to_owned());
         let agent = ("user-agent".to_owned(), client::AGENT.to_owned());
         let request = Request {
+            method,
             url,
-            headers: [json, agent].into_iter().chain(headers).collect(),
-            body: body.to_string().into(),
+            headers: body.map(|_| json).into_iter().chain([agent]).chain(headers).collect(),
+            body: body.map(|body| body.to_string().into()).unwrap_or_default(),
+            patience: self.patience,
+            most_read: MOST_READ,
         };
         client::exchange(self.client, request).await
     }

@@ -7,7 +7,7 @@ use crate::{
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use reqwest::{
-    Client, ClientBuilder,
+    Client, ClientBuilder, Method,
     header::{HeaderMap, RETRY_AFTER},
     redirect,
 };
@@ -15,9 +15,10 @@ use std::{sync::Arc, time::Duration};
 use url::Url;
 
 const CONNECT: Duration = Duration::from_secs(5);
-const WHOLE: Duration = Duration::from_secs(20);
-/// How much of a reply is read; the rest is of no interest.
-const MOST_READ: usize = 16 * 1024;
+/// A webhook may take so long, answer included.
+pub(crate) const WHOLE: Duration = Duration::from_secs(20);
+/// So much of a webhook's answer is read.
+pub(crate) const MOST_READ: usize = 16 * 1024;
 /// Who we say we are.
 pub(crate) const AGENT: &str = concat!("forge-notifier/", env!("CARGO_PKG_VERSION"));
 
@@ -54,12 +55,17 @@ pub(crate) fn usual(guard: Option<&Guard>) -> ClientBuilder {
     }
 }
 
-/// A request, ready to be sent by POST.
+/// A request, ready to be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request {
+    pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
+    /// How long it may take, answer included.
+    pub(crate) patience: Duration,
+    /// How much of the answer is read; the rest is of no interest.
+    pub(crate) most_read: usize,
 }
 
 /// What came back.
@@ -68,7 +74,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// How long we are asked to wait.
     pub(crate) retry_after: Option<Duration>,
-    /// When what may be asked of it is enough again, in the way of GitHub, if it is used up.
+    /// When what may be asked of it is enough again, in the way of GitHub or of Linear, if it is used up.
     pub(crate) reset_after: Option<Duration>,
     /// The beginning of the body.
     pub(crate) body: String,
@@ -85,7 +91,11 @@ impl From<Answer> for Reply {
 /// # Errors
 /// The reply that it is when there is none.
 pub(crate) async fn exchange(client: &Client, request: Request) -> Result<Answer, Reply> {
-    let mut building = client.post(request.url).body(request.body);
+    let (patience, most_read) = (request.patience, request.most_read);
+    let mut building = client
+        .request(request.method, request.url)
+        .body(request.body)
+        .timeout(patience);
     for (name, value) in request.headers {
         building = building.header(name, value);
     }
@@ -105,8 +115,8 @@ pub(crate) async fn exchange(client: &Client, request: Request) -> Result<Answer
     let mut body = response.bytes_stream();
     let mut read = Vec::new();
     while let Some(Ok(part)) = body.next().await {
-        read.extend(part.iter().take(MOST_READ.saturating_sub(read.len())));
-        if read.len() >= MOST_READ {
+        read.extend(part.iter().take(most_read.saturating_sub(read.len())));
+        if read.len() >= most_read {
             break;
         }
     }
@@ -120,9 +130,14 @@ pub(crate) async fn exchange(client: &Client, request: Request) -> Result<Answer
 
 fn reset_after(headers: &HeaderMap, now: u64) -> Option<Duration> {
     let number = |name| headers.get(name)?.to_str().ok()?.parse::<u64>().ok();
-    let used_up = number("x-ratelimit-remaining")? == 0;
-    let left = number("x-ratelimit-reset")?.saturating_sub(now);
-    (used_up && left > 0).then(|| Duration::from_secs(left))
+    // GitHub counts in seconds; Linear in milliseconds.
+    if number("x-ratelimit-remaining") == Some(0) {
+        let left = number("x-ratelimit-reset")?.saturating_sub(now);
+        return (left > 0).then(|| Duration::from_secs(left));
+    }
+    let left = number("x-ratelimit-requests-reset")?.saturating_sub(now * 1_000);
+    let used_up = number("x-ratelimit-requests-remaining") == Some(0);
+    (used_up && left > 0).then(|| Duration::from_millis(left))
 }
 
 #[cfg(test)]
@@ -160,9 +175,12 @@ mod tests {
     async fn post(url: &str) -> Reply {
         testkit::crypto();
         let request = Request {
+            method: Method::POST,
             url: url.parse().unwrap(),
             headers: Vec::new(),
             body: "{}".into(),
+            patience: WHOLE,
+            most_read: MOST_READ,
         };
         let exchanged = exchange(&usual(None).build().unwrap(), request).await;
         exchanged.map_or_else(|reply| reply, Reply::from)

@@ -24,6 +24,10 @@ pub struct Config {
     pub(crate) guard: Guard,
     pub(crate) max_in_flight: usize,
     pub(crate) pace: Pace,
+    /// How fast channels are told that are no webhooks.
+    pub(crate) channels_per_second: u32,
+    /// How many attempts there are at what is refused.
+    pub(crate) refused: u32,
     pub(crate) patience: Patience,
     /// For the API; without one there is none.
     pub(crate) token: Option<Secret>,
@@ -76,6 +80,18 @@ const PER_SECOND: Setting = Setting::new(
 )
 .env(&["WEBHOOK_ENDPOINT_PER_SECOND"])
 .default("0");
+const ORDERED: Setting = Setting::new(
+    "webhook.ordered",
+    "Whether what is about one thing is delivered in order, each when the one before it has arrived or is given up",
+)
+.env(&["WEBHOOK_ORDERED"])
+.default("false");
+const REFUSED_ATTEMPTS: Setting = Setting::new(
+    "webhook.refused_attempts",
+    "Attempts at a delivery that is answered by a 4xx that means no (not 408, 410, 425, 429), 1 to 5",
+)
+.env(&["WEBHOOK_REFUSED_ATTEMPTS"])
+.default("1");
 const CIRCUIT_FAILURES: Setting = Setting::new(
     "webhook.circuit_failures",
     "After so many failures in a row an endpoint is left alone for a while, 1 to 1000",
@@ -115,6 +131,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
     MAX_IN_FLIGHT,
     AT_ONCE,
     PER_SECOND,
+    ORDERED,
+    REFUSED_ATTEMPTS,
     CIRCUIT_FAILURES,
     CIRCUIT_SECONDS,
     NETWORKS,
@@ -122,7 +140,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     LIST,
 ];
 
-/// Whoever tries a delivery has this long; an attempt takes 20 s at most.
+/// Whoever tries a webhook's delivery has this long; an attempt takes 20 s at most.
 const LEASE: Duration = Duration::from_secs(30);
 const LONGEST_CIRCUIT: Duration = Duration::from_hours(1);
 /// An endpoint that has failed for so long is turned off.
@@ -148,8 +166,9 @@ impl Config {
         let max_in_flight = values.within::<u32>(&MAX_IN_FLIGHT, 1..=4_096);
         let at_once = values.within(&AT_ONCE, 1..=256);
         let per_second = values.get(&PER_SECOND);
+        let (ordered, refused) = (values.get(&ORDERED), values.within(&REFUSED_ATTEMPTS, 1..=5));
         let token = values.optional(&TOKEN);
-        let channels = channels::read(values);
+        let (channels, channels_per_second) = (channels::read(values), channels::per_second(values));
         let guard = Guard::new(values.list(&NETWORKS));
         let failures = values.within(&CIRCUIT_FAILURES, 1..=1_000);
         let first = values.within::<u32>(&CIRCUIT_SECONDS, 1..=3_600);
@@ -184,9 +203,11 @@ impl Config {
             guard,
             max_in_flight: usize::try_from(max_in_flight?).unwrap_or(1),
             pace: Pace {
-                at_once: at_once?,
-                per_second: per_second?,
+                ordered: ordered?,
+                ..Pace::new(at_once?, per_second?)
             },
+            channels_per_second: channels_per_second?,
+            refused: refused?,
             patience: Patience {
                 lease: LEASE,
                 failures: failures?,

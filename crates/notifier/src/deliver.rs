@@ -8,14 +8,12 @@ use crate::{
     metrics::Metrics,
     outcome::{Outcome, Reply},
 };
-use bus::{Fate, Health, Producer, Report, Taken, clock};
+use bus::{Fate, Health, Report, Taken, clock};
 use chassis::trace;
-use contract::{Notification, Resource};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::Instrument as _;
-use uuid::Uuid;
 
 /// Sends deliveries to their endpoints; cheap to clone.
 #[derive(Clone)]
@@ -23,13 +21,12 @@ pub(crate) struct Deliver {
     pub(crate) clients: Clients,
     pub(crate) book: Arc<Book>,
     pub(crate) metrics: Metrics,
-    pub(crate) notifications: Producer<Notification>,
+    /// How many attempts there are at what is refused.
+    pub(crate) refused: u32,
 }
 
 /// An endpoint that is not configured here may be at another notifier, which has been restarted already.
 const STRANGER: Duration = Duration::from_mins(1);
-/// An attempt of several requests takes no longer: less than the lease.
-const WHOLE: Duration = Duration::from_secs(25);
 /// How much of a reply is kept for people, in characters.
 const MOST_KEPT: usize = 1024;
 /// After so long it is at none.
@@ -75,6 +72,7 @@ impl Deliver {
             now: now / 1000,
             traceparent,
             client: endpoint.client().unwrap_or(usual),
+            patience: channel.patience(),
             notes: Notes {
                 courier: &self.book.courier,
                 endpoint: endpoint.name(),
@@ -84,7 +82,9 @@ impl Deliver {
         let reply = self.tell(endpoint, channel, telling).await;
         chassis::crash_point("notifier.delivered");
         let spent = begun.elapsed();
-        let outcome = endpoint.schedule.decide(&reply, taken.failures + 1, &taken.id);
+        let outcome = endpoint
+            .schedule
+            .decide(&reply, taken.failures + 1, &taken.id, self.refused);
         if !matches!(reply, Reply::NothingToSay | Reply::NotNow(_)) {
             self.metrics.count(outcome.fate, spent.as_secs_f64());
         }
@@ -121,27 +121,9 @@ impl Deliver {
         {
             return Reply::Nothing(why);
         }
-        let told = tokio::time::timeout(WHOLE, channel.tell(telling)).await;
-        told.unwrap_or_else(|_elapsed| Reply::Nothing(format!("it took longer than {} s", WHOLE.as_secs())))
-    }
-
-    /// Tells the other endpoints that one was turned off.
-    pub(crate) async fn announce_off(&self, to: &str, why: &str) {
-        let pages = self.book.pages();
-        let host = pages.find(to).map(|endpoint| endpoint.host());
-        let resource = Resource {
-            kind: "Endpoint".to_owned(),
-            api_version: "forge/v1".to_owned(),
-            name: host.unwrap_or(to).to_owned(),
-            namespace: String::new(),
-            uid: to.to_owned(),
-        };
-        let mut notice = Notification::new(Uuid::new_v4(), "endpoint.disabled", clock::now(), resource);
-        notice.data.insert("status".to_owned(), json!("disabled"));
-        notice.data.insert("reason".to_owned(), json!(why));
-        if let Err(error) = self.notifications.send(&notice).await {
-            tracing::error!(error = %chassis::chain(&error), endpoint = to, "cannot tell that an endpoint was turned off");
-        }
+        let patience = channel.patience();
+        let told = tokio::time::timeout(patience, channel.tell(telling)).await;
+        told.unwrap_or_else(|_elapsed| Reply::Nothing(format!("it took longer than {} s", patience.as_secs())))
     }
 }
 

@@ -1,6 +1,10 @@
 //! Who is told, of what, and how.
 
-use crate::{channel::Channel, filter::Filter, outcome::Schedule};
+use crate::{
+    channel::{Channel, LOG},
+    filter::Filter,
+    outcome::Schedule,
+};
 use chassis::Findings;
 use contract::Metadata;
 use reqwest::Client;
@@ -76,6 +80,14 @@ impl Endpoint {
             Err(why) => self.channel = Err(why),
         }
         self
+    }
+
+    /// Whether it is told of such events at all.
+    pub(crate) fn hears(&self, event_type: &str) -> bool {
+        match self.channel() {
+            Some(channel) => channel.hears(event_type),
+            None => event_type != LOG,
+        }
     }
 
     pub(crate) const fn client(&self) -> Option<&Client> {

@@ -48,12 +48,13 @@ impl Expand {
     }
 
     /// A notification and the endpoints that want it.
-    fn addressed(&self, event: Event<Notification>) -> (Event<Notification>, Vec<String>) {
+    fn addressed(&self, mut event: Event<Notification>) -> (Event<Notification>, Vec<String>) {
+        event.about.clone_from(&event.message.resource.uid);
         let pages = self.book.pages();
         let wanting = pages
             .all()
             .iter()
-            .filter(|endpoint| endpoint.filter.wants(&event.message));
+            .filter(|endpoint| endpoint.hears(&event.message.event_type) && endpoint.filter.wants(&event.message));
         let to = wanting.map(|endpoint| endpoint.name().to_owned()).collect();
         (event, to)
     }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod announce;
 mod api;
 mod book;
 mod channel;
@@ -16,10 +17,10 @@ mod rounds;
 mod tls;
 mod wording;
 
+use announce::Announcer;
 use api::Api;
 use book::{Book, Usual};
 use bus::{Bus, Courier};
-use channel::Channel;
 use chassis::{Failure, Findings, Life, Service};
 use client::Clients;
 use deliver::Deliver;
@@ -100,10 +101,15 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         kick: Arc::clone(&kick),
     };
     expand.start(&bus, &config.notifications, &life).await.map_err(unfit)?;
+    let announcer = Announcer {
+        book: Arc::clone(&book),
+        notifications: bus.producer(&config.notifications),
+    };
     if let Some(token) = &config.token {
         let api = Api {
             book: Arc::clone(&book),
             kick: Arc::clone(&kick),
+            announcer: announcer.clone(),
         };
         life.serve_admin(api::routes(api, token));
     }
@@ -112,21 +118,23 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         clients: Clients::new(&config.guard).map_err(|error| Failure::Dependency(chassis::chain(&error)))?,
         book,
         metrics: metrics.clone(),
-        notifications: bus.producer(&config.notifications),
+        refused: config.refused,
     };
+    announcer.want_logs().await;
     let rounds = Arc::new(Rounds {
         courier: courier.clone(),
         patience: config.patience,
         room: Arc::new(Semaphore::new(config.max_in_flight)),
         most: config.max_in_flight * rounds::PATIENT,
         deliver,
+        announcer: announcer.clone(),
         kick,
     });
     let stopping = life.stopping();
     life.keep("rounds", move || Arc::clone(&rounds).run(stopping.clone()));
     let stopping = life.stopping();
     life.keep("reaper", move || {
-        reap(courier.clone(), metrics.clone(), stopping.clone())
+        reap(courier.clone(), metrics.clone(), announcer.clone(), stopping.clone())
     });
     life.ready();
     Ok(())
@@ -135,7 +143,9 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
 /// Says how fast the configured endpoints take what they get, and which cannot be used here.
 async fn set_paces(config: &Config, courier: &Courier, life: &Life) -> Result<(), bus::Error> {
     for endpoint in &config.endpoints {
-        let own = endpoint.channel().and_then(Channel::pace);
+        let own = endpoint
+            .channel()
+            .and_then(|channel| channel.pace(config.channels_per_second));
         courier.pace(endpoint.name(), own.unwrap_or(config.pace)).await?;
         if let Some(why) = endpoint.broken() {
             tracing::error!(
@@ -149,10 +159,12 @@ async fn set_paces(config: &Config, courier: &Courier, life: &Life) -> Result<()
     Ok(())
 }
 
-/// Frees what dead notifiers held, and counts what there is.
-async fn reap(courier: Courier, metrics: Metrics, stopping: CancellationToken) {
+/// Frees what dead notifiers held, tells what they did not, and counts what there is.
+async fn reap(courier: Courier, metrics: Metrics, announcer: Announcer, stopping: CancellationToken) {
     while stopping.run_until_cancelled(tokio::time::sleep(REAP)).await.is_some() {
         while freed(&courier).await && !stopping.is_cancelled() {}
+        announcer.announce().await; // What whoever has died has left.
+        announcer.want_logs().await;
         if let Ok(stats) = courier.stats().await {
             metrics.stand(&stats);
         }

@@ -85,7 +85,8 @@ impl Schedule {
     }
 
     /// Decides by the reply to the attempt after which there are `failures` (from 1, were it one).
-    pub(crate) fn decide(self, reply: &Reply, failures: u32, seed: &str) -> Outcome {
+    /// What is refused by status is tried so many times.
+    pub(crate) fn decide(self, reply: &Reply, failures: u32, seed: &str, refused_attempts: u32) -> Outcome {
         let (health, asked, why) = match reply {
             Reply::Status(200..=299, ..) => {
                 return Outcome {
@@ -96,19 +97,9 @@ impl Schedule {
             }
             Reply::Status(410, ..) => {
                 let why = "the receiver answered 410: it wants nothing more".to_owned();
-                return Outcome {
-                    fate: Fate::Dead,
-                    health: Health::Gone,
-                    why,
-                };
+                return dead(Health::Gone, why);
             }
-            Reply::Unfit(why) => {
-                return Outcome {
-                    fate: Fate::Dead,
-                    health: Health::Unknown,
-                    why: why.clone(),
-                };
-            }
+            Reply::Unfit(why) => return dead(Health::Unknown, why.clone()),
             Reply::NothingToSay => {
                 return Outcome {
                     fate: Fate::Done,
@@ -123,7 +114,7 @@ impl Schedule {
                     why: why.clone(),
                 };
             }
-            Reply::Refused(why) => return refused(why.clone()),
+            Reply::Refused(why) => return dead(Health::Refusing, why.clone()),
             // Who says when to come again is there, and means all that is for it.
             Reply::Status(status @ (429 | 503), Some(asked), _) => {
                 let asked = (*asked).min(LONGEST_RETRY_AFTER);
@@ -139,18 +130,16 @@ impl Schedule {
             }
             Reply::Status(status @ 300..=399, ..) => {
                 let why = format!("the receiver answered {status}; redirects are not followed");
-                return refused(why);
+                return dead(Health::Refusing, why);
             }
-            Reply::Status(status, ..) => return refused(format!("the receiver answered {status}")),
+            Reply::Status(status, ..) if failures >= refused_attempts => {
+                return dead(Health::Refusing, format!("the receiver answered {status}"));
+            }
+            Reply::Status(status, ..) => (Health::Refusing, None, format!("the receiver answered {status}")),
             Reply::Nothing(why) => (Health::Ill, None, why.clone()),
         };
         if failures >= self.attempts() {
-            let why = format!("{why}; that was the last of {failures} attempts");
-            return Outcome {
-                fate: Fate::Dead,
-                health,
-                why,
-            };
+            return dead(health, format!("{why}; that was the last of {failures} attempts"));
         }
         let asked = asked.unwrap_or_default().min(LONGEST_RETRY_AFTER);
         let fate = Fate::Again(self.pause(failures, seed).max(asked));
@@ -158,10 +147,10 @@ impl Schedule {
     }
 }
 
-const fn refused(why: String) -> Outcome {
+const fn dead(health: Health, why: String) -> Outcome {
     Outcome {
         fate: Fate::Dead,
-        health: Health::Refusing,
+        health,
         why,
     }
 }
@@ -205,10 +194,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refused_may_be_tried_a_few_times() {
+        let fate = |code: u16, failures: u32| Schedule::Short.decide(&status(code), failures, "x", 3).fate;
+        assert!(matches!(fate(404, 1), Fate::Again(_)));
+        assert!(matches!(fate(422, 2), Fate::Again(_)));
+        assert_eq!(fate(422, 3), Fate::Dead);
+        assert_eq!(fate(302, 1), Fate::Dead, "a redirect means it");
+        assert_eq!(fate(410, 1), Fate::Dead);
+    }
+
+    #[test]
     fn replies_mean_what_the_table_says() {
         let nothing = Reply::Nothing("connection refused".to_owned());
         let kind = |reply: &Reply| {
-            let outcome = Schedule::Persistent.decide(reply, 1, "x");
+            let outcome = Schedule::Persistent.decide(reply, 1, "x", 1);
             let fate = match outcome.fate {
                 Fate::Done => "done",
                 Fate::Dead => "dead",
@@ -244,7 +243,7 @@ mod tests {
             assert_eq!(kind(&busy), ("again", Health::Busy(minute)), "{code}");
         }
         for schedule in [Schedule::Persistent, Schedule::Short] {
-            let last = schedule.decide(&nothing, schedule.attempts(), "x");
+            let last = schedule.decide(&nothing, schedule.attempts(), "x", 1);
             assert_eq!(last.fate, Fate::Dead);
             assert!(
                 last.why.contains("connection refused; that was the last of"),
@@ -256,12 +255,13 @@ mod tests {
 
     #[test]
     fn pauses_follow_the_schedule_and_retry_after_within_bounds() {
-        let pause =
-            |schedule: Schedule, reply: &Reply, failures, seed: &str| match schedule.decide(reply, failures, seed).fate
-            {
-                Fate::Again(pause) => pause.as_secs_f64(),
-                other @ (Fate::Done | Fate::Dead | Fate::Later(_)) => panic!("{other:?}"),
-            };
+        let pause = |schedule: Schedule, reply: &Reply, failures, seed: &str| match schedule
+            .decide(reply, failures, seed, 1)
+            .fate
+        {
+            Fate::Again(pause) => pause.as_secs_f64(),
+            other @ (Fate::Done | Fate::Dead | Fate::Later(_)) => panic!("{other:?}"),
+        };
         let nothing = Reply::Nothing(String::new());
         let asks = |seconds| Reply::Status(503, Some(Duration::from_secs(seconds)), String::new());
         for (failures, seconds) in [(1, 5.0), (2, 300.0), (9, 86_400.0)] {

@@ -3,7 +3,7 @@
 //! One task takes and settles, many at a time; each attempt is a task of its own. So the cost of Redis is shared by all that
 //! is under way, and a receiver that hangs holds nothing but its own attempt.
 
-use crate::deliver::Deliver;
+use crate::{announce::Announcer, deliver::Deliver};
 use bus::{Courier, Patience, Report, Taken, Told};
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -22,6 +22,7 @@ pub(crate) struct Rounds {
     /// How many attempts are under way at most, slow ones included.
     pub(crate) most: usize,
     pub(crate) deliver: Deliver,
+    pub(crate) announcer: Announcer,
     /// Told when there is something to deliver.
     pub(crate) kick: Arc<Notify>,
 }
@@ -132,7 +133,7 @@ impl Rounds {
             }
             Told::TurnedOff => {
                 tracing::error!(endpoint = to, reason = report.why, "an endpoint was turned off");
-                self.deliver.announce_off(to, &report.why).await;
+                self.announcer.announce().await;
             }
         }
     }

@@ -12,6 +12,8 @@ pub(crate) struct Words {
     pub(crate) title: String,
     /// What there is to say besides, a name and a text each.
     pub(crate) facts: Vec<(&'static str, String)>,
+    /// The last lines of the log, if it failed.
+    pub(crate) tail: Vec<String>,
 }
 
 /// How it went.
@@ -28,6 +30,15 @@ pub(crate) enum Mood {
 /// The part of an event's type after the point.
 pub(crate) fn change(notification: &Notification) -> &str {
     notification.event_type.split_once('.').map_or("", |(_, change)| change)
+}
+
+/// Whether people want to be told: they do not of every change of a repository or a setting.
+pub(crate) fn is_news(notification: &Notification) -> bool {
+    match notification.resource.kind.as_str() {
+        "Build" | "Deployment" => true,
+        "Endpoint" => ["disabled", "test"].contains(&change(notification)),
+        _ => false,
+    }
 }
 
 /// A text of what a notification carries.
@@ -67,7 +78,14 @@ impl Words {
             .into_iter()
             .filter_map(|(name, key)| Some((name, text(notification, key)?.to_owned())))
             .collect();
-        Self { mood, title, facts }
+        let tail = notification.data.get("log_tail").and_then(Value::as_array);
+        let tail = tail.into_iter().flatten().filter_map(Value::as_str);
+        Self {
+            mood,
+            title,
+            facts,
+            tail: tail.map(ToOwned::to_owned).collect(),
+        }
     }
 }
 

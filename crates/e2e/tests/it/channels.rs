@@ -177,7 +177,17 @@ async fn the_dashboard_hears_in_its_own_words() {
         let id = notifier.tell_more(kind, version, &json!({"image": "r/i:t"}));
         assert_eq!(ended(&notifier, &id, "dashboard").await["state"], "done");
     }
-    let all = dashboard.asked();
+    let lines = json!({"skipped": 2, "lines": [{"t": 1, "stream": "stdout", "text": "one"}, {"t": 2, "stream": "stderr", "text": "two"}]});
+    let log = notifier.tell_more("build.log", 4, &lines);
+    assert_eq!(ended(&notifier, &log, "dashboard").await["state"], "done");
+    let mut all = dashboard.asked();
+    let log = all.pop().unwrap();
+    assert_eq!(log.path, "/api/webhooks/deployments/b-1/logs");
+    assert_eq!(
+        log.body,
+        json!({"text": "one\ntwo\n[2 lines are not shown here]", "type": "STDOUT"})
+    );
+    assert_eq!(all[2].body["data"]["containerImageUri"], "r/i:t");
     let words: Vec<_> = all.iter().map(|asked| asked.body["status"].as_str().unwrap()).collect();
     assert_eq!(words, ["PENDING", "BUILDING", "BUILDED"]);
     assert!(

@@ -3,7 +3,7 @@
 use super::{Telling, escaped};
 use crate::{
     outcome::Reply,
-    wording::{self, Mood, Words},
+    wording::{self, Mood, Words, is_news},
 };
 use contract::Notification;
 use lettre::{
@@ -25,8 +25,6 @@ pub(crate) struct Email {
 
 /// How long each step of a conversation may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long all of it may take: less than the lease of a delivery.
-const WHOLE: Duration = Duration::from_secs(20);
 
 // === impl Email ===
 
@@ -60,13 +58,10 @@ impl Email {
             Ok(notification) => notification,
             Err(reply) => return reply,
         };
-        if Words::new(&notification).mood == Mood::Pending {
+        if Words::new(&notification).mood == Mood::Pending || !is_news(&notification) {
             return Reply::NothingToSay; // Mail is for what has ended.
         }
-        let sent = tokio::time::timeout(WHOLE, self.send(&notification)).await;
-        sent.unwrap_or_else(|_elapsed| {
-            Reply::Nothing(format!("the mail server did not answer within {} s", WHOLE.as_secs()))
-        })
+        self.send(&notification).await
     }
 
     async fn send(&self, notification: &Notification) -> Reply {
@@ -122,12 +117,18 @@ impl Email {
         let (plain, html): (Vec<_>, Vec<_>) = words.facts.iter().map(fact).unzip();
         let project = wording::text(notification, "project").unwrap_or(&notification.resource.namespace);
         let plain = format!(
-            "{}\n\n{}\n{project}, {}\n",
+            "{}\n\n{}\n{project}, {}\n{}",
             words.title,
             plain.concat(),
-            notification.timestamp
+            notification.timestamp,
+            indented(&words.tail),
         );
-        let html = format!("<h3>{}</h3><table>{}</table>", escaped(&words.title), html.concat());
+        let html = format!(
+            "<h3>{}</h3><table>{}</table><pre>{}</pre>",
+            escaped(&words.title),
+            html.concat(),
+            escaped(&words.tail.join("\n")),
+        );
         mail.multipart(MultiPart::alternative_plain_html(plain, html))
     }
 }
@@ -138,6 +139,10 @@ impl fmt::Debug for Email {
             .field("host", &self.url.host_str())
             .finish_non_exhaustive()
     }
+}
+
+fn indented(lines: &[String]) -> String {
+    lines.iter().flat_map(|line| ["\n    ", line]).collect()
 }
 
 /// What a server's answer means in the terms of all channels: 5yz is for ever, 4yz for now (RFC 5321, 4.2.1).

@@ -8,7 +8,7 @@ use super::{Telling, Told, cut, escaped};
 use crate::{
     client::Answer,
     outcome::Reply,
-    wording::{Mood, Words},
+    wording::{Mood, Words, is_news},
 };
 use chassis::Secret;
 use contract::Notification;
@@ -75,7 +75,7 @@ impl Slack {
 
     async fn post(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
         let notification = telling.notification()?;
-        if telling.notes.is_late(&notification).await? {
+        if !is_news(&notification) || telling.notes.is_late(&notification).await? {
             return Ok(Reply::NothingToSay);
         }
         let message = message(&notification);
@@ -89,6 +89,9 @@ impl Slack {
     /// Changes the message there is about it, or makes one.
     async fn keep_current(&self, telling: &Telling<'_>, token: &Secret, channel: &str) -> Result<Reply, Reply> {
         let notification = telling.notification()?;
+        if !is_news(&notification) {
+            return Ok(Reply::NothingToSay);
+        }
         let uid = &notification.resource.uid;
         let before: Option<Note> = telling.notes.read(uid).await?;
         let before = before.filter(|_| notification.resource.kind != "Endpoint"); // Each of those is a message of its own.
@@ -173,6 +176,13 @@ fn message(notification: &Notification) -> Map<String, Value> {
         .collect();
     if !facts.is_empty() {
         blocks.push(section(&facts.join("\n")));
+    }
+    if !words.tail.is_empty() {
+        // The end is what matters; nothing that is in it ends the block that it stands in.
+        let tail = escaped(&words.tail.join("\n")).replace("```", "'''");
+        let skipped = tail.chars().count().saturating_sub(LONGEST - 10);
+        let tail: String = tail.chars().skip(skipped).collect();
+        blocks.push(section(&format!("```\n{tail}\n```")));
     }
     let parts = [("text", escaped(&words.title).into()), ("blocks", Value::Array(blocks))];
     parts.map(|(name, part)| (name.to_owned(), part)).into_iter().collect()

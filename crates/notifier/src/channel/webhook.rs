@@ -7,7 +7,7 @@ use crate::{
     outcome::Reply,
 };
 use bytes::Bytes;
-use reqwest::header::HeaderValue;
+use reqwest::{Method, header::HeaderValue};
 use seal::StandardSecret;
 use url::Url;
 
@@ -82,7 +82,14 @@ impl Webhook {
         // Whoever wrote the notification may have written anything; what is no header stands in the body all the same.
         headers.retain(|(_, value)| HeaderValue::from_str(value).is_ok());
         let url = self.url.clone();
-        Request { url, headers, body }
+        Request {
+            method: Method::POST,
+            url,
+            headers,
+            body,
+            patience: client::WHOLE,
+            most_read: client::MOST_READ,
+        }
     }
 }
 

@@ -2,9 +2,12 @@
 //!
 //! What is half configured is `degraded`, as a bad URL is: it stops nothing.
 
-use crate::channel::{Channel, Dashboard, Email, GithubStatus, Slack};
+use crate::channel::{
+    Access, Agent, AgentKind, App, Channel, Dashboard, Email, Github, GithubCheck, GithubStatus, Linear, Slack,
+};
 use chassis::{Secret, Setting, Values};
 use lettre::message::Mailbox;
+use seal::SigningKey;
 use url::Url;
 
 const SLACK_URL: Setting = Setting::new("slack.webhook_url", "Slack: an incoming webhook")
@@ -37,6 +40,20 @@ const GITHUB_TOKEN: Setting = Setting::new(
 )
 .env(&["GITHUB_STATUS_TOKEN"])
 .secret();
+const GITHUB_APP: Setting = Setting::new(
+    "github.app_id",
+    "GitHub: number or client id of an app that may write checks (checks: write; statuses: write for statuses)",
+)
+.env(&["GITHUB_APP_ID"]);
+const GITHUB_KEY: Setting = Setting::new("github.app_private_key", "GitHub: the app's private key, as PEM")
+    .env(&["GITHUB_APP_PRIVATE_KEY"])
+    .secret();
+const GITHUB_STATUSES: Setting = Setting::new(
+    "github.statuses",
+    "GitHub: whether the app writes commit statuses, too, and not check runs alone",
+)
+.env(&["GITHUB_STATUSES"])
+.default("false");
 const GITHUB_API: Setting = Setting::new(
     "github.api_url",
     "GitHub: base URL of its API; https://HOST/api/v3/ of an own one",
@@ -52,7 +69,37 @@ const DASHBOARD_KEY: Setting = Setting::new("dashboard.key", "Dashboard: what it
     .env(&["DASHBOARD_KEY", "API_KEY"])
     .secret();
 
+const AGENT_URL: Setting = Setting::new("agent.url", "Agent: base URL of its API").env(&["AGENTAPI_BASE_URL"]);
+const AGENT_KEY: Setting = Setting::new("agent.key", "Agent: its bearer token")
+    .env(&["AGENTAPI_API_KEY"])
+    .secret();
+const AGENT_KIND: Setting = Setting::new(
+    "agent.kind",
+    "Agent: tasks (requests to /deploy/code and its like) or messages (coder/agentapi)",
+)
+.env(&["AGENTAPI_KIND"])
+.default("tasks");
+const LINEAR_KEY: Setting = Setting::new("linear.key", "Linear: an API key")
+    .env(&["LINEAR_API_KEY"])
+    .secret();
+const LINEAR_API: Setting = Setting::new("linear.api_url", "Linear: URL of its API")
+    .env(&["LINEAR_API_URL"])
+    .default("https://api.linear.app/graphql");
+const LINEAR_STATES: Setting = Setting::new(
+    "linear.states",
+    "Linear: states that tickets move to, as EVENT=STATE, comma-separated, such as build.succeeded=In Review",
+)
+.env(&["LINEAR_STATES"]);
+
+const PER_SECOND: Setting = Setting::new(
+    "channels.per_second",
+    "Most a second that each channel is told, 1 to 1000: most services for people do not take more than one",
+)
+.env(&["CHANNELS_PER_SECOND"])
+.default("1");
+
 pub(crate) const SETTINGS: &[Setting] = &[
+    PER_SECOND,
     SLACK_URL,
     SLACK_TOKEN,
     SLACK_CHANNEL,
@@ -61,31 +108,52 @@ pub(crate) const SETTINGS: &[Setting] = &[
     EMAIL_FROM,
     EMAIL_TO,
     GITHUB_TOKEN,
+    GITHUB_APP,
+    GITHUB_KEY,
+    GITHUB_STATUSES,
     GITHUB_API,
     DASHBOARD_URL,
     DASHBOARD_KEY,
+    AGENT_URL,
+    AGENT_KEY,
+    AGENT_KIND,
+    LINEAR_KEY,
+    LINEAR_API,
+    LINEAR_STATES,
 ];
 
+/// How many times a second each is told at most.
+pub(super) fn per_second(values: &mut Values) -> Option<u32> {
+    values.within(&PER_SECOND, 1..=1_000)
+}
+
+/// A channel, or what is wrong with its settings.
+type Made = Result<Channel, String>;
+
 /// Those that are configured, each named by its kind.
-pub(super) fn read(values: &mut Values) -> Vec<(&'static str, Result<Channel, String>)> {
+pub(super) fn read(values: &mut Values) -> Vec<(&'static str, Made)> {
+    let (status, check) = github(values);
     [
         ("slack", slack_webhook(values)),
         ("slack-bot", slack_bot(values)),
         ("email", email(values)),
-        ("github-status", github_status(values)),
+        ("github-status", status),
+        ("github-check", check),
         ("dashboard", dashboard(values)),
+        ("agent", agent(values)),
+        ("linear", linear(values)),
     ]
     .into_iter()
     .filter_map(|(name, channel)| Some((name, channel?)))
     .collect()
 }
 
-fn slack_webhook(values: &mut Values) -> Option<Result<Channel, String>> {
+fn slack_webhook(values: &mut Values) -> Option<Made> {
     let url: Secret = values.optional(&SLACK_URL)?;
     Some(web(url.expose(), "slack.webhook_url").map(|url| Channel::Slack(Slack::webhook(url))))
 }
 
-fn slack_bot(values: &mut Values) -> Option<Result<Channel, String>> {
+fn slack_bot(values: &mut Values) -> Option<Made> {
     let (api, channel): (Option<String>, Option<String>) = (values.get(&SLACK_API), values.optional(&SLACK_CHANNEL));
     let token: Secret = values.optional(&SLACK_TOKEN)?;
     let made = || {
@@ -96,7 +164,7 @@ fn slack_bot(values: &mut Values) -> Option<Result<Channel, String>> {
     Some(made())
 }
 
-fn email(values: &mut Values) -> Option<Result<Channel, String>> {
+fn email(values: &mut Values) -> Option<Made> {
     let (from, to): (Option<String>, Vec<String>) = (values.get(&EMAIL_FROM), values.list(&EMAIL_TO));
     let url: Secret = values.optional(&EMAIL_URL)?;
     let made = || {
@@ -114,14 +182,61 @@ fn email(values: &mut Values) -> Option<Result<Channel, String>> {
     Some(made())
 }
 
-fn github_status(values: &mut Values) -> Option<Result<Channel, String>> {
+/// Commit statuses, by a token or by an app that is to write them; and check runs, which only an app may write.
+fn github(values: &mut Values) -> (Option<Made>, Option<Made>) {
     let api: Option<String> = values.get(&GITHUB_API);
-    let token: Secret = values.optional(&GITHUB_TOKEN)?;
     let api = web(&api.unwrap_or_default(), "github.api_url").map(base);
-    Some(api.map(|api| Channel::GithubStatus(GithubStatus::new(api, token))))
+    let (id, key): (Option<String>, Option<Secret>) = (values.optional(&GITHUB_APP), values.optional(&GITHUB_KEY));
+    let app = id.map(|id| {
+        let key = key.ok_or("its app has no key (github.app_private_key)")?;
+        let key = SigningKey::from_pem(key.expose()).map_err(|error| format!("github.app_private_key: {error}"))?;
+        Ok::<_, String>(App::new(id, key))
+    });
+    let token = values.optional(&GITHUB_TOKEN).map(Access::Token);
+    let statuses = values.get(&GITHUB_STATUSES).unwrap_or(false);
+    let by = |access: Result<Access, String>| Ok::<_, String>(Github::new(api.clone()?, access?));
+    let by_app = app.map(|app| by(app.map(Access::App)));
+    let status = match token {
+        Some(token) => Some(by(Ok(token))),
+        None => by_app.clone().filter(|_| statuses),
+    };
+    (
+        status.map(|github| Ok(Channel::GithubStatus(GithubStatus(github?)))),
+        by_app.map(|github| Ok(Channel::GithubCheck(GithubCheck(github?)))),
+    )
 }
 
-fn dashboard(values: &mut Values) -> Option<Result<Channel, String>> {
+fn agent(values: &mut Values) -> Option<Made> {
+    let (key, kind): (Option<Secret>, Option<String>) = (values.optional(&AGENT_KEY), values.get(&AGENT_KIND));
+    let kind = match kind.as_deref() {
+        Some("tasks") => AgentKind::Tasks,
+        Some("messages") => AgentKind::Messages,
+        Some(_) | None => {
+            values.refuse(&AGENT_KIND, "expected tasks or messages");
+            return None;
+        }
+    };
+    let url: String = values.optional(&AGENT_URL)?;
+    Some(web(&url, "agent.url").map(|url| Channel::Agent(Agent::new(url, key, kind))))
+}
+
+fn linear(values: &mut Values) -> Option<Made> {
+    let (api, states): (Option<String>, Vec<String>) = (values.get(&LINEAR_API), values.list(&LINEAR_STATES));
+    let key: Secret = values.optional(&LINEAR_KEY)?;
+    let made = || {
+        let state = |text: &String| {
+            let parts = text.split_once('=');
+            let (event, state) = parts.ok_or_else(|| format!("{text} (linear.states) is no EVENT=STATE"))?;
+            Ok::<_, String>((event.trim().to_owned(), state.trim().to_owned()))
+        };
+        let states = states.iter().map(state).collect::<Result<_, _>>()?;
+        let api = web(&api.unwrap_or_default(), "linear.api_url")?;
+        Ok(Channel::Linear(Linear::new(api, key, states)))
+    };
+    Some(made())
+}
+
+fn dashboard(values: &mut Values) -> Option<Made> {
     let key: Option<Secret> = values.optional(&DASHBOARD_KEY);
     let url: String = values.optional(&DASHBOARD_URL)?;
     let made = || {

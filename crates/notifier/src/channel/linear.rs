@@ -1,0 +1,385 @@
+//! Linear: tickets that a change names say what has become of it, and move with it.
+//!
+//! <https://linear.app/developers/graphql>; its limits: <https://linear.app/developers/rate-limiting>. A comment of each thing
+//! that happens to a ticket is made with an id that follows from both, so that it is never made twice.
+
+use super::{Telling, Told, cut};
+use crate::{outcome::Reply, wording::Words};
+use bus::clock;
+use chassis::Secret;
+use contract::Notification;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use url::Url;
+use uuid::Builder;
+
+/// A workspace.
+#[derive(Clone, Debug)]
+pub(crate) struct Linear {
+    api: Url,
+    key: Secret,
+    /// Names of states by events, where they are not the usual ones.
+    states: Arc<HashMap<String, String>>,
+    teams: Arc<Mutex<HashMap<String, Team>>>,
+}
+
+/// The states of a team's tickets.
+#[derive(Clone, Debug)]
+struct Team {
+    states: Vec<State>,
+    /// Until when they are not asked for again, in milliseconds since the Unix epoch.
+    until: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+struct State {
+    id: String,
+    name: String,
+    /// `triage`, `backlog`, `unstarted`, `started`, `completed`, `canceled`.
+    #[serde(rename = "type")]
+    kind: String,
+    position: f64,
+}
+
+/// A ticket.
+#[derive(Debug, serde::Deserialize)]
+struct Issue {
+    id: String,
+    team: Named,
+    state: Kind,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Named {
+    id: String,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Kind {
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// Why a question has no answer.
+enum Trouble {
+    /// There is no such thing.
+    Missing,
+    /// It is refused, in Linear's words.
+    Refused(String),
+    Other(Reply),
+}
+
+const ISSUE: &str = "query($id: String!) { issue(id: $id) { id team { id } state { id type } } }";
+const STATES: &str = "query($id: String!) { team(id: $id) { states { nodes { id name type position } } } }";
+const MOVE: &str =
+    "mutation($id: String!, $state: String!) { issueUpdate(id: $id, input: { stateId: $state }) { success } }";
+const COMMENT: &str = "mutation($id: String!, $issue: String!, $body: String!) {
+    commentCreate(input: { id: $id, issueId: $issue, body: $body }) { success } }";
+const EDIT: &str =
+    "mutation($id: String!, $body: String!) { commentUpdate(id: $id, input: { body: $body }) { success } }";
+
+/// States are asked for again after this, in milliseconds.
+const FRESH_MS: i64 = 3_600_000;
+/// Teams whose states are kept.
+const MOST: usize = 1_000;
+/// Most characters of a comment.
+const LONGEST: usize = 10_000;
+/// Without a word, this is waited after a limit.
+const PAUSE: Duration = Duration::from_mins(1);
+
+// === impl Linear ===
+
+impl Linear {
+    /// With the URL of the API, and names of states by events where they are not the usual ones.
+    pub(crate) fn new(api: Url, key: Secret, states: HashMap<String, String>) -> Self {
+        let (states, teams) = (Arc::new(states), Arc::default());
+        Self {
+            api,
+            key,
+            states,
+            teams,
+        }
+    }
+
+    pub(super) const fn url(&self) -> &Url {
+        &self.api
+    }
+
+    pub(super) async fn tell(&self, telling: Telling<'_>) -> Reply {
+        self.told(&telling).await.unwrap_or_else(|reply| reply)
+    }
+
+    async fn told(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
+        let notification = telling.notification()?;
+        let tickets = notification.data.get("tickets").and_then(Value::as_array);
+        let tickets: Vec<_> = tickets.into_iter().flatten().filter_map(Value::as_str).collect();
+        if tickets.is_empty() || !is_told(&notification.event_type) {
+            return Ok(Reply::NothingToSay);
+        }
+        let mut said = Reply::NothingToSay;
+        for ticket in tickets {
+            if self.about(telling, &notification, ticket).await? {
+                said = Reply::Status(200, None, String::new());
+            }
+        }
+        Ok(said)
+    }
+
+    /// Says it at a ticket; whether there was something to say.
+    async fn about(&self, telling: &Telling<'_>, notification: &Notification, ticket: &str) -> Result<bool, Reply> {
+        let thing = format!("{ticket}/{}", notification.resource.uid);
+        let before: Option<Told> = telling.notes.read(&thing).await?;
+        if before.is_some_and(|told| told.makes_late(notification)) {
+            return Ok(false);
+        }
+        let found = match self.ask(telling, ISSUE, json!({"id": ticket})).await {
+            Ok(data) => data.get("issue").cloned().unwrap_or_default(),
+            Err(Trouble::Missing) => return Ok(false), // It looked like a ticket.
+            Err(trouble) => return Err(trouble.into()),
+        };
+        let Ok(issue) = serde_json::from_value::<Issue>(found) else {
+            return Ok(false);
+        };
+        self.shift(telling, notification, &issue).await?;
+        self.comment(telling, notification, &issue, &thing).await?;
+        telling.notes.write(&thing, &Told::new(notification)).await;
+        Ok(true)
+    }
+
+    /// Moves a ticket to where it belongs now; never back.
+    async fn shift(&self, telling: &Telling<'_>, notification: &Notification, issue: &Issue) -> Result<(), Reply> {
+        let event = notification.event_type.as_str();
+        let (named, usual) = (self.states.get(event), usual(event));
+        if named.is_none() && usual.is_none() {
+            return Ok(());
+        }
+        let states = self.states_of(telling, &issue.team.id).await?;
+        let Some(next) = next(&states, issue, named.map(String::as_str), usual) else {
+            return Ok(());
+        };
+        let moved = json!({"id": issue.id, "state": next.id});
+        self.ask(telling, MOVE, moved).await.map(drop).map_err(Reply::from)
+    }
+
+    async fn comment(
+        &self,
+        telling: &Telling<'_>,
+        notification: &Notification,
+        issue: &Issue,
+        thing: &str,
+    ) -> Result<(), Reply> {
+        let (id, body) = (comment_id(thing), comment(notification));
+        let edited = json!({"id": id, "body": body});
+        match self.ask(telling, EDIT, edited).await {
+            Ok(_) => return Ok(()),
+            Err(Trouble::Missing | Trouble::Refused(_)) => {} // There is none yet.
+            Err(Trouble::Other(reply)) => return Err(reply),
+        }
+        let made = json!({"id": id, "issue": issue.id, "body": body});
+        self.ask(telling, COMMENT, made).await.map(drop).map_err(Reply::from)
+    }
+
+    async fn states_of(&self, telling: &Telling<'_>, team: &str) -> Result<Vec<State>, Reply> {
+        let now = clock::now_ms();
+        if let Some(known) = self.teams().get(team).filter(|known| known.until > now) {
+            return Ok(known.states.clone());
+        }
+        let data = self.ask(telling, STATES, json!({"id": team})).await?;
+        let nodes = data.pointer("/team/states/nodes").cloned().unwrap_or_default();
+        let states: Vec<State> = serde_json::from_value(nodes).unwrap_or_default();
+        let known = Team {
+            states: states.clone(),
+            until: now + FRESH_MS,
+        };
+        let mut teams = self.teams();
+        if teams.len() >= MOST {
+            teams.clear();
+        }
+        teams.insert(team.to_owned(), known);
+        Ok(states)
+    }
+
+    /// Asks a question; what stands under `data`.
+    async fn ask(&self, telling: &Telling<'_>, query: &str, variables: Value) -> Result<Value, Trouble> {
+        // A key stands for itself, a token of OAuth with the word.
+        let key = ("authorization".to_owned(), self.key.expose().to_owned());
+        let body = json!({"query": query, "variables": variables});
+        let asked = telling
+            .ask(Method::POST, self.api.clone(), vec![key], Some(&body))
+            .await;
+        let answer = asked.map_err(Trouble::Other)?;
+        let mut said: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        let error = said.pointer("/errors/0");
+        let code = error
+            .and_then(|error| error.pointer("/extensions/code"))
+            .and_then(Value::as_str);
+        let message = error.and_then(|error| error.get("message")).and_then(Value::as_str);
+        let pause = answer.retry_after.or(answer.reset_after).unwrap_or(PAUSE);
+        Err(match (answer.status, code, message) {
+            (429, ..) | (_, Some("RATELIMITED"), _) => Trouble::Other(Reply::Status(429, Some(pause), answer.body)),
+            (401 | 403, ..) | (_, Some("AUTHENTICATION_ERROR"), _) => {
+                Trouble::Other(Reply::Refused("Linear does not accept its key (linear.key)".to_owned()))
+            }
+            (_, _, Some(message)) if message.starts_with("Entity not found") => Trouble::Missing,
+            (_, _, Some(message)) if answer.status < 500 => Trouble::Refused(cut(message, 500)),
+            (200, None, None) => match said.get_mut("data").map(Value::take) {
+                Some(data) if !data.is_null() => return Ok(data),
+                _ => Trouble::Other(Reply::Nothing("Linear's answer cannot be understood".to_owned())),
+            },
+            _ => Trouble::Other(answer.into()),
+        })
+    }
+
+    fn teams(&self) -> MutexGuard<'_, HashMap<String, Team>> {
+        self.teams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Trouble ===
+
+impl From<Trouble> for Reply {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Missing => Self::Refused("Linear does not know what it has just told of".to_owned()),
+            Trouble::Refused(why) => Self::Refused(format!("Linear says {why}")),
+            Trouble::Other(reply) => reply,
+        }
+    }
+}
+
+/// Whether it is said at tickets that an event has happened.
+fn is_told(event: &str) -> bool {
+    let (kind, change) = event.split_once('.').unwrap_or_default();
+    match kind {
+        "build" | "deployment" => change != "queued",
+        "workflow" => ["opened", "merged", "closed"].contains(&change),
+        _ => false,
+    }
+}
+
+/// The kind of state that a ticket is in after an event, unless somebody has named one.
+fn usual(event: &str) -> Option<&'static str> {
+    match event {
+        "build.started" | "workflow.opened" => Some("started"),
+        "workflow.merged" => Some("completed"),
+        _ => None,
+    }
+}
+
+/// Where a ticket is to be now, if that is somewhere else and not behind where it is.
+fn next<'a>(states: &'a [State], issue: &Issue, named: Option<&str>, usual: Option<&str>) -> Option<&'a State> {
+    let found = match named {
+        Some(name) => states.iter().find(|state| state.name.eq_ignore_ascii_case(name)),
+        None => states
+            .iter()
+            .filter(|state| Some(state.kind.as_str()) == usual)
+            .min_by(|a, b| a.position.total_cmp(&b.position)),
+    }?;
+    let is_ahead = match issue.state.kind.as_str() {
+        "completed" | "canceled" => false, // Somebody has decided about it.
+        "started" => found.kind == "completed" || named.is_some(),
+        _ => true,
+    };
+    (is_ahead && found.id != issue.state.id).then_some(found)
+}
+
+fn comment(notification: &Notification) -> String {
+    let words = Words::new(notification);
+    let facts = words.facts.iter().map(|(name, text)| format!("\n- {name}: {text}"));
+    let mut text: String = [format!("**{}**", words.title)].into_iter().chain(facts).collect();
+    if let Some(url) = notification
+        .data
+        .get("pull_request")
+        .and_then(|pull| pull.get("url")?.as_str())
+    {
+        text.push_str("\n- ");
+        text.push_str(url);
+    }
+    if !words.tail.is_empty() {
+        let tail = words.tail.join("\n").replace("```", "'''");
+        text.push_str("\n\n```\n");
+        text.push_str(&tail);
+        text.push_str("\n```");
+    }
+    cut(&text, LONGEST)
+}
+
+/// Linear takes ids that look random (UUID version 4, RFC 9562); the same thing always has the same.
+fn comment_id(thing: &str) -> String {
+    let digest = seal::digest(thing.as_bytes());
+    let number = digest.get(..32).and_then(|hex| u128::from_str_radix(hex, 16).ok());
+    Builder::from_random_bytes(number.unwrap_or_default().to_be_bytes())
+        .into_uuid()
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(id: &str, kind: &str, position: f64) -> State {
+        State {
+            id: id.to_owned(),
+            name: format!("The {id}"),
+            kind: kind.to_owned(),
+            position,
+        }
+    }
+
+    #[test]
+    fn a_ticket_moves_on_and_never_back() {
+        let states = [
+            state("todo", "unstarted", 1.0),
+            state("review", "started", 3.0),
+            state("doing", "started", 2.0),
+            state("done", "completed", 4.0),
+        ];
+        let moved = |id: &str, kind: &str, named: Option<&str>, event: &str| {
+            let issue = Issue {
+                id: "i".to_owned(),
+                team: Named { id: "t".to_owned() },
+                state: Kind {
+                    id: id.to_owned(),
+                    kind: kind.to_owned(),
+                },
+            };
+            next(&states, &issue, named, usual(event)).map(|state| state.id.clone())
+        };
+        assert_eq!(
+            moved("todo", "unstarted", None, "build.started").as_deref(),
+            Some("doing")
+        );
+        assert_eq!(moved("doing", "started", None, "build.started"), None);
+        assert_eq!(
+            moved("review", "started", None, "build.started"),
+            None,
+            "a person is further"
+        );
+        assert_eq!(
+            moved("doing", "started", None, "workflow.merged").as_deref(),
+            Some("done")
+        );
+        assert_eq!(moved("done", "completed", None, "workflow.merged"), None);
+        assert_eq!(moved("gone", "canceled", None, "build.started"), None);
+        let named = Some("the review");
+        assert_eq!(
+            moved("doing", "started", named, "build.succeeded").as_deref(),
+            Some("review")
+        );
+        assert_eq!(moved("doing", "started", Some("nowhere"), "build.succeeded"), None);
+    }
+
+    #[test]
+    fn a_comment_has_one_id_that_looks_random() {
+        let id: uuid::Uuid = comment_id("ABC-1/b").parse().unwrap();
+        assert_eq!(id.get_version_num(), 4);
+        assert_eq!(comment_id("ABC-1/b"), id.to_string());
+        assert_ne!(comment_id("ABC-1/c"), id.to_string());
+    }
+}
