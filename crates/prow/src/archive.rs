@@ -5,12 +5,14 @@
 
 mod keeper;
 mod log;
+mod relay;
 mod segment;
 mod shelf;
 
 use crate::store::{self, Build, Cursor, OpenLog, Segment, Store};
 use bus::{Bus, LogReader};
-use contract::LogChunk;
+use contract::{LogChunk, Notification, route::List};
+use relay::Relay;
 use shelf::Shelf;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -26,6 +28,7 @@ pub(crate) struct Archive {
     shelf: Shelf,
     bus: Bus,
     store: Store,
+    relay: Relay,
     /// This prow, among others.
     holder: Arc<str>,
 }
@@ -68,8 +71,14 @@ const PART_OF_AGE: u32 = 20;
 // === impl Archive ===
 
 impl Archive {
-    pub(crate) fn open(place: &Place, bus: &Bus, store: &Store) -> Result<Self, Error> {
+    pub(crate) fn open(
+        place: &Place,
+        bus: &Bus,
+        store: &Store,
+        notifications: &List<Notification>,
+    ) -> Result<Self, Error> {
         Ok(Self {
+            relay: Relay::new(bus, notifications),
             shelf: Shelf::open(place)?,
             place: place.clone(),
             bus: bus.clone(),
@@ -94,6 +103,7 @@ impl Archive {
         };
         let mut reader = self.bus.log_reader(&log.id, cursor.seq).await?;
         let (began, mut pending) = (Instant::now(), Pending::new(cursor.seq));
+        let mut passing = self.relay.of(&log.id);
         loop {
             if held.elapsed() > LEASE / 3 {
                 if !self.store.hold_log(log.row, &self.holder, LEASE).await? {
@@ -110,11 +120,13 @@ impl Archive {
             };
             let all = ended && chunks.is_empty();
             for (seq, chunk) in chunks {
+                passing.take(&chunk).await;
                 pending.push(seq, &chunk);
                 if pending.is_full() {
                     self.keep(log, &mut cursor, &mut pending, &reader).await?;
                 }
             }
+            passing.send(pending.seq, all).await;
             if all || pending.is_due(began.elapsed()) {
                 self.keep(log, &mut cursor, &mut pending, &reader).await?;
             }

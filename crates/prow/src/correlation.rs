@@ -16,6 +16,7 @@ pub(crate) struct Change {
     pub(crate) branch: Option<String>,
     pub(crate) commit: Option<String>,
     pub(crate) title: Option<String>,
+    pub(crate) is_merged: bool,
     /// The commit that it became.
     pub(crate) merged_as: Option<String>,
     /// Whether it goes on or is over; `None` leaves it as it is.
@@ -28,6 +29,8 @@ pub(crate) struct Change {
 struct Named {
     pull_request: Option<Pull>,
     merge_request: Option<MergeRequest>,
+    /// Of a merge request.
+    object_attributes: Option<Attributes>,
     issue: Option<Issue>,
     check_run: Option<Check>,
     check_suite: Option<Check>,
@@ -43,6 +46,13 @@ struct Pull {
     number: Option<u64>,
     merge_commit_sha: Option<String>,
     merged: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Attributes {
+    state: Option<String>,
+    merge_commit_sha: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -126,16 +136,20 @@ fn push(repository: &Repository, git_ref: &str, after: &str, deleted: bool) -> O
 fn pull_request(webhook: &WebhookDelivery, repository: &Repository, pull: &PullRequest) -> Change {
     let is_own = pull.head_repository.as_deref() == Some(repository.full_name.as_str());
     let is_closed = webhook.action.as_deref() == Some("closed");
-    let said = || serde_json::from_str::<Named>(&webhook.body).ok()?.pull_request;
-    let merged_as = is_closed.then(said).flatten();
+    let said = || serde_json::from_str::<Named>(&webhook.body).ok();
+    let said = is_closed.then(said).flatten().unwrap_or_default();
+    let merged = match (said.pull_request, said.object_attributes) {
+        (Some(pull), _) => pull.merged.then_some(pull.merge_commit_sha),
+        (None, Some(merge)) => (merge.state.as_deref() == Some("merged")).then_some(merge.merge_commit_sha),
+        (None, None) => None,
+    };
     Change {
         key: Some(format!("pull/{}", pull.number)),
         branch: is_own.then(|| pull.head_ref.clone()),
         commit: Some(pull.head_sha.clone()),
         title: Some(pull.title.clone()),
-        merged_as: merged_as
-            .filter(|pull| pull.merged)
-            .and_then(|pull| pull.merge_commit_sha),
+        is_merged: merged.is_some(),
+        merged_as: merged.flatten(),
         closed: Some(is_closed || pull.state == "closed"),
     }
 }

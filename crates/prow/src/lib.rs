@@ -20,8 +20,10 @@ mod scheduler;
 mod service;
 mod stop;
 mod store;
+mod ticket;
 mod tracker;
 mod updates;
+mod verdict;
 
 use bus::{Bus, Slot};
 use chassis::{Asked, Errand, Failure, Findings, Life, Policy, Service};
@@ -95,7 +97,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     bus.ready().await.map_err(unfit)?;
 
     let metrics = metrics::Metrics::new(&life);
-    let archive = archive::Archive::open(&config.logs, &bus, &store)
+    let archive = archive::Archive::open(&config.logs, &bus, &store, &config.notifications)
         .map_err(|error| Failure::Dependency(chassis::chain(&error)))?;
     let keeper = archive::Keeper::new(&archive, &store, &life);
     life.keep("logs", {

@@ -1,4 +1,7 @@
-//! What others are told about a build. Pure.
+//! What others are told. Pure.
+
+pub(crate) mod change;
+pub(crate) mod service;
 
 use crate::store::{Build, Deployment, Error, Intent, Status};
 use bus::clock;
@@ -113,6 +116,10 @@ fn version(before: i64, changes: bool) -> u64 {
 }
 
 fn data(build: &Build, before: Option<BuildStatus>) -> contract::Rest {
+    let asked = build.message.webhook_data.as_ref();
+    let mut failure = build.failure.clone();
+    let log_tail = failure.as_mut().map(|failure| std::mem::take(&mut failure.log_tail));
+    let log_tail = log_tail.filter(|tail| !tail.is_empty());
     present(json!({
         "status": build.status.as_str(),
         "previous_status": before.map(BuildStatus::as_str),
@@ -121,10 +128,13 @@ fn data(build: &Build, before: Option<BuildStatus>) -> contract::Rest {
         "service": build.service,
         "commit": build.message.commit_hash,
         "branch": build.message.branch,
+        "pull_request": asked.and_then(|data| data.pull_request.as_ref()?.number),
+        "tickets": asked.and_then(|data| data.rest.get("tickets")),
         "image": build.digest.as_ref().map(|_| &build.image_tag),
         "digest": build.digest,
         "reason": build.reason.as_ref().filter(|_| build.status.terminal().is_some()),
-        "failure": build.failure,
+        "failure": failure,
+        "log_tail": log_tail,
     }))
 }
 

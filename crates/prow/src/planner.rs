@@ -1,8 +1,9 @@
 //! Which webhook becomes which builds, and ends which. Pure: a webhook and services in, a plan out.
 
 use crate::{
-    correlation,
+    correlation, notice,
     service::{Concurrency, Forks, Occasion, Service, USUAL},
+    ticket,
 };
 use contract::{
     Branch, BuildId, BuildQueueMessage, BuildType, CloneUrl, CommitHash, DeliveryId, EventType, Metadata, ProjectName,
@@ -57,6 +58,8 @@ struct Wanted {
     chosen_by: String,
     is_draft: bool,
     is_from_fork: bool,
+    /// Those that it names, such as `ABC-123`.
+    tickets: Vec<String>,
 }
 
 /// Why nothing is built, and what ends.
@@ -226,6 +229,7 @@ fn push(git_ref: &str, before: &str, after: &str, deleted: bool, message: Option
         chosen_by,
         is_draft: false,
         is_from_fork: false,
+        tickets: ticket::named_in(Some(name), &[message.unwrap_or_default()]),
     })
 }
 
@@ -257,6 +261,7 @@ fn pull_request(pull: &PullRequest, webhook: &WebhookDelivery, repository: &Repo
         chosen_by: pull.base_ref.clone(),
         is_draft: pull.draft,
         is_from_fork: pull.head_repository.as_deref() != Some(repository.full_name.as_str()),
+        tickets: notice::change::tickets(webhook, pull),
     })
 }
 
@@ -292,6 +297,9 @@ fn message(
     data.before = Some(wanted.before.clone());
     data.after = Some(after);
     data.pull_request.clone_from(&wanted.pull_request);
+    if !wanted.tickets.is_empty() {
+        data.rest.insert("tickets".to_owned(), wanted.tickets.clone().into());
+    }
     let mut metadata = Metadata::default();
     metadata.triggered_by = Some("webhook".to_owned());
     metadata.correlation_id.clone_from(&webhook.metadata.correlation_id);

@@ -7,6 +7,7 @@ mod database;
 mod deployments;
 mod leases;
 mod logs;
+mod merging;
 mod outbox;
 mod plans;
 mod retention;

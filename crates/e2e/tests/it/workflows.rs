@@ -74,13 +74,14 @@ async fn a_pull_request_is_one_change_from_its_first_push_to_what_it_became() {
         (&json!("t"), &json!(commit('3')))
     );
     assert_eq!(main["workflow_id"], changes[0]["id"]);
-    // Each of the four builds was queued and has ended, and others were told so.
-    assert_eq!(
-        changes[0]["notifications"].as_array().unwrap().len(),
-        8,
-        "{}",
-        changes[0]["notifications"]
-    );
+    // Each of the four builds was queued and has ended, the pull request was opened and merged, and others were told so.
+    let told = |prefix: &str| {
+        let told = changes[0]["notifications"].as_array().unwrap().iter();
+        told.filter(|notice| notice["event_type"].as_str().unwrap().starts_with(prefix))
+            .count()
+    };
+    let notices = &changes[0]["notifications"];
+    assert_eq!((told("build."), told("workflow.")), (8, 2), "{notices}");
 
     // The same branch, and a push to the main branch, are other changes now.
     push(&forge, X, '0', '4', &[]).await;
@@ -99,6 +100,87 @@ async fn a_pull_request_is_one_change_from_its_first_push_to_what_it_became() {
         assert_eq!(listed.as_array().unwrap().len(), found, "{wanted}: {listed}");
     }
     assert_eq!(forge.get("/v1/workflows/99").await, None);
+}
+
+/// A check of somebody else's.
+async fn check_ended(forge: &Forge, name: &str, head: char, conclusion: &str) {
+    let body = json!({
+        "action": "completed", "sender": {"login": "octocat"}, "repository": repository(),
+        "check_run": {"id": name, "name": name, "head_sha": commit(head), "status": "completed", "conclusion": conclusion,
+            "check_suite": {"head_branch": "feature"}, "pull_requests": [{"number": 7}]},
+    });
+    let hook = Hook::new("check_run", body.to_string(), WEBHOOK_SECRET);
+    assert_eq!(hook.send(&forge.gateway_url()).await.0, 202);
+}
+
+async fn review(forge: &Forge, by: &str, state: &str) {
+    let body = json!({
+        "action": "submitted", "sender": {"login": by}, "repository": repository(),
+        "pull_request": {"number": 7, "title": "t", "state": "open", "draft": false,
+            "head": {"ref": "feature", "sha": commit('1'), "repo": {"full_name": "acme/shop"}},
+            "base": {"ref": "main", "sha": commit('b')}},
+        "review": {"state": state, "user": {"login": by}},
+    });
+    let hook = Hook::new("pull_request_review", body.to_string(), WEBHOOK_SECRET);
+    assert_eq!(hook.send(&forge.gateway_url()).await.0, 202);
+}
+
+fn repository() -> Value {
+    json!({"full_name": "acme/shop", "clone_url": "https://github.com/acme/shop.git", "default_branch": "main"})
+}
+
+/// What others are told of changes, by what happened, until it is this.
+async fn told_of_changes(forge: &Forge, expected: &[&str]) -> Vec<Value> {
+    eventually(&expected.join(", "), async || {
+        let all = forge.sink.received().into_iter();
+        let all = all.map(|received| received.body);
+        let mut told: Vec<Value> = all.filter(|notice| notice["resource"]["kind"] == "Workflow").collect();
+        told.sort_by_key(|notice| notice["version"].as_u64());
+        let kinds: Vec<_> = told
+            .iter()
+            .map(|notice| notice["eventType"].as_str().unwrap())
+            .collect();
+        (kinds == expected).then_some(told)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn others_are_told_when_a_pull_request_may_be_merged_and_when_a_check_fails() {
+    let forge = Forge::start_with(0, &[("UNREGISTERED", "ignore")]).await;
+    pull_request_that(&forge, "opened", '1', "acme/shop", None).await;
+    check_ended(&forge, "lint", '1', "failure").await;
+    review(&forge, "ann", "approved").await;
+    told_of_changes(&forge, &["workflow.opened", "workflow.check_failed"]).await;
+    check_ended(&forge, "lint", '1', "success").await;
+    let told = told_of_changes(&forge, &["workflow.opened", "workflow.check_failed", "workflow.ready"]).await;
+    assert_eq!(told[0]["data"]["pull_request"]["number"], 7);
+    assert_eq!(told[0]["data"]["pull_request"]["head"]["sha"], commit('1').as_str());
+    assert_eq!(told[1]["data"]["check"]["name"], "lint");
+    assert_eq!(told[2]["data"]["pull_request"]["head"]["sha"], commit('1').as_str());
+    assert!(
+        told.iter()
+            .all(|notice| notice["resource"]["uid"] == told[0]["resource"]["uid"])
+    );
+    // It is told once for a commit; another commit has to pass, and somebody may object.
+    check_ended(&forge, "types", '1', "success").await;
+    review(&forge, "bob", "changes_requested").await;
+    pull_request_that(&forge, "synchronize", '2', "acme/shop", None).await;
+    check_ended(&forge, "lint", '2', "success").await;
+    let before = [
+        "workflow.opened",
+        "workflow.check_failed",
+        "workflow.ready",
+        "workflow.updated",
+    ];
+    told_of_changes(&forge, &before).await;
+    review(&forge, "bob", "approved").await;
+    told_of_changes(&forge, &[before.as_slice(), &["workflow.ready"]].concat()).await;
+    pull_request_that(&forge, "closed", '2', "acme/shop", Some('3')).await;
+    push(&forge, "refs/heads/main", '0', '3', &[]).await;
+    let last = ["workflow.ready", "workflow.merged", "workflow.pushed"];
+    let told = told_of_changes(&forge, &[before.as_slice(), &last].concat()).await;
+    assert_eq!(told[6]["data"]["push"]["ref"], "refs/heads/main");
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ pub(super) async fn show(
     if !events::sees(&shared, &caller, Some(&workflow.repository)).await? {
         return Err(Problem::NotFound);
     }
-    let about = store.about(id).await?;
+    let about = store.about(&workflow).await?;
     let builds = about.builds.into_iter();
     Ok(Json(Whole {
         workflow: workflow.into(),

@@ -44,7 +44,7 @@ impl Lab {
     /// What one prow has.
     fn archive(&self) -> Archive {
         let place = Place::Folder(self.folder.path().join("logs"));
-        Archive::open(&place, &self.bus, &self.store).unwrap()
+        Archive::open(&place, &self.bus, &self.store, &contract::route::notifications()).unwrap()
     }
 
     fn open(&self) -> OpenLog {

@@ -54,7 +54,7 @@ async fn what_was_written_is_the_same_in_a_database_of_either_kind() {
     let _running = filled(&sqlite).await;
     assert_eq!(
         write(&sqlite, &path("1")).await.unwrap(),
-        format!("wrote 9 rows to {}", path("1"))
+        format!("wrote 13 rows to {}", path("1"))
     );
 
     let server = testkit::Postgres::start();
@@ -118,7 +118,7 @@ async fn a_file_that_is_not_whole_fills_nothing() {
         ("no gzip", b"hello, this is no gzip".to_vec(), "invalid gzip header"),
         ("cut", cut, ""),
         ("without its head", without(0), "it does not begin like one"),
-        ("without a row", without(last - 1), "it has 8 of 9 rows"),
+        ("without a row", without(last - 1), "it has 12 of 13 rows"),
         ("without its end", without(last), "it has no end"),
         (
             "of tomorrow",

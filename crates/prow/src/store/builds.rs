@@ -1,9 +1,9 @@
 //! Builds: one row each, changed only by folding events.
 
-use super::{Deployment, Error, Intent, Store, deployments, outbox, services, text, turns};
+use super::{Deployment, Error, Intent, Store, deployments, merging, outbox, services, text, turns};
 use crate::service::USUAL;
 use bus::clock;
-use contract::{BuildId, BuildQueueMessage, BuildStatus, CommitHash, Failure, Message, StageTime};
+use contract::{BuildId, BuildQueueMessage, BuildStatus, CommitHash, Failure, Message, StageTime, Terminal};
 use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Row as _, any::AnyRow};
 use std::{fmt::Write as _, slice};
 
@@ -263,6 +263,9 @@ impl Store {
             if build.frees_a_turn() {
                 turns::release(&mut transaction, build.project_id).await?;
             }
+            if let (BuildStatus::Ended(Terminal::Success), Some(workflow)) = (build.status, build.workflow_id) {
+                Box::pin(merging::tell_if_ready(&mut transaction, workflow)).await?;
+            }
         }
         transaction.commit().await?;
         if changed == 1 {
@@ -435,8 +438,8 @@ pub(super) async fn insert(
     intents: &[Intent],
 ) -> Result<Option<Build>, Error> {
     let name = build.message.project_name.as_str();
-    let project_id = services::find_or_add_project(connection, name).await?;
-    let service_id = services::find_or_add(connection, project_id, &build.service).await?;
+    let project_id = Box::pin(services::find_or_add_project(connection, name)).await?;
+    let service_id = Box::pin(services::find_or_add(connection, project_id, &build.service)).await?;
     let id: Option<i64> = sqlx::query_scalar(
         "INSERT INTO builds (uid, project_id, service_id, message, status, reason, image_tag, correlation_id,
              attempt, sequence, created_at, started_at, updated_at, about, held, rerun_of, released_at, in_turn, lane, workflow_id, commit_hash)

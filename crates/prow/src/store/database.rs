@@ -195,6 +195,7 @@ impl Kind {
             step(11, "schedules", include_str!("../../migrations/11-schedules.sql")),
             step(12, "leases", include_str!("../../migrations/12-leases.sql")),
             step(13, "order", include_str!("../../migrations/13-order.sql")),
+            step(14, "merging", include_str!("../../migrations/14-merging.sql")),
         ]
     }
 

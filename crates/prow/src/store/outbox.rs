@@ -196,6 +196,19 @@ pub(super) async fn add_all(
     Ok(())
 }
 
+/// Writes the intent of a notification within a transaction, unless there was the same before.
+pub(super) async fn add_once(connection: &mut AnyConnection, intent: &Intent) -> Result<(), Error> {
+    let known = "SELECT event_id FROM notices WHERE event_id = $1";
+    let known: Option<String> = sqlx::query_scalar(known)
+        .bind(&intent.message_id)
+        .fetch_optional(&mut *connection)
+        .await?;
+    match known {
+        Some(_) => Ok(()),
+        None => add(connection, intent).await,
+    }
+}
+
 /// Writes an intent within a transaction.
 pub(super) async fn add(connection: &mut AnyConnection, intent: &Intent) -> Result<(), Error> {
     sqlx::query("INSERT INTO outbox (route, message_id, priority, payload, created_at) VALUES ($1, $2, $3, $4, $5)")

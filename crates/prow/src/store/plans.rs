@@ -1,7 +1,11 @@
 //! What follows from a webhook, or from what somebody asked for: all of it or nothing.
 
-use super::{Build, Error, Intent, Kind, Store, builds, outbox, text, turns, workflows};
-use crate::{correlation, planner::Ending, service::Concurrency};
+use super::{
+    Build, Error, Intent, Kind, Store, builds,
+    merging::{self, Heard},
+    outbox, text, turns, workflows,
+};
+use crate::{correlation, notice, planner::Ending, service::Concurrency, verdict};
 use bus::clock;
 use contract::{BuildId, WebhookDelivery};
 use sqlx::{AnyConnection, Row as _};
@@ -35,24 +39,30 @@ impl Store {
     ) -> Result<Vec<Build>, Error> {
         // Before the transaction: a body may be long, and there is one writer.
         let change = correlation::of(webhook);
+        let heard = Heard::of(webhook, verdict::of(webhook));
+        let told = change
+            .as_ref()
+            .and_then(|change| notice::change::of(webhook, change, heard.verdict.as_ref()));
+        let told = told.as_ref().map(Intent::notification).transpose()?;
         let mut transaction = self.writer.begin().await?;
         if let (Kind::Postgres, Some(repository)) = (self.kind, &webhook.repository) {
             hold(&mut transaction, repository.full_name.as_str()).await?;
         }
         let due_at = due_at(&mut transaction, webhook.id.as_str()).await?;
         let uids: Vec<&str> = builds.iter().map(|(build, ..)| build.message.id.as_str()).collect();
-        let workflow_id = match (&webhook.repository, change) {
+        let workflow_id = match (&webhook.repository, &change) {
             (Some(repository), Some(change)) => {
-                workflows::join(
-                    &mut transaction,
-                    repository.full_name.as_str(),
-                    &change,
-                    due_at.is_some(),
-                )
-                .await?
+                let (name, is_late) = (repository.full_name.as_str(), due_at.is_some());
+                let id = workflows::join(&mut transaction, name, change, is_late).await?;
+                merging::note(&mut transaction, name, id, &heard, is_late).await?;
+                id
             }
             _ => None,
         };
+        // Before what follows, as it happened.
+        if let Some(told) = &told {
+            outbox::add_once(&mut transaction, told).await?;
+        }
         sqlx::query(
             "INSERT INTO webhooks (delivery, provider, event, action, repository, received_at, result, build_uid, message,
                  workflow_id, sender)
@@ -81,6 +91,9 @@ impl Store {
         }
         if let Some(build) = added.first() {
             turns::release(&mut transaction, build.project_id).await?;
+        }
+        if let Some(id) = workflow_id {
+            Box::pin(merging::tell_if_ready(&mut transaction, id)).await?;
         }
         transaction.commit().await?;
         self.have_changed(added.as_slice());

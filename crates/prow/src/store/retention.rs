@@ -82,6 +82,10 @@ impl Store {
                  SELECT delivery FROM redeliveries WHERE due_at < $1 ORDER BY due_at LIMIT $2)",
             "DELETE FROM workflow_commits WHERE workflow_id IN (
                  SELECT id FROM workflows WHERE updated_at < $1 ORDER BY updated_at LIMIT $2)",
+            "DELETE FROM reviews WHERE workflow_id IN (
+                 SELECT id FROM workflows WHERE updated_at < $1 ORDER BY updated_at LIMIT $2)",
+            "DELETE FROM checks WHERE (repository, hash, name) IN (
+                 SELECT repository, hash, name FROM checks WHERE at < $1 ORDER BY at LIMIT $2)",
             "DELETE FROM workflows WHERE id IN (
                  SELECT w.id FROM workflows w WHERE w.updated_at < $1
                      AND NOT EXISTS (SELECT 1 FROM workflow_commits c WHERE c.workflow_id = w.id)

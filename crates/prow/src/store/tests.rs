@@ -79,9 +79,12 @@ impl Lab {
         }
     }
 
+    /// How many builds are to be queued, and how many changes of builds are to be told.
     async fn intents(&self) -> (usize, usize) {
-        let count = async |route| self.store.intents(route, 100).await.unwrap().intents.len();
-        (count(Route::Builds).await, count(Route::Notifications).await)
+        let all = async |route| self.store.intents(route, 100).await.unwrap().intents;
+        let told = all(Route::Notifications).await.into_iter();
+        let of_builds = told.filter(|intent| intent.payload.contains(r#""kind":"Build""#));
+        (all(Route::Builds).await.len(), of_builds.count())
     }
 
     async fn queue(&self, delivery: &str) -> Option<Build> {

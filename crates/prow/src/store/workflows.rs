@@ -1,7 +1,7 @@
 //! Which of repositories, each with everything that happened about it.
 
 use super::{Build, Deployment, Error, Store, Told, builds, deployments, text};
-use crate::correlation::Change;
+use crate::{correlation::Change, notice};
 use bus::clock;
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
@@ -130,18 +130,21 @@ impl Store {
     }
 
     /// Everything about a change.
-    pub(crate) async fn about(&self, workflow: i64) -> Result<About, Error> {
+    pub(crate) async fn about(&self, change: &Workflow) -> Result<About, Error> {
+        let workflow = change.id;
         let events = sqlx::query("SELECT * FROM webhooks WHERE workflow_id = $1 ORDER BY received_at DESC LIMIT $2");
         let events = events.bind(workflow).bind(MOST).fetch_all(&self.readers).await?;
         let builds = builds::of_workflow(&self.readers, workflow, MOST).await?;
         let deployments = deployments::of_workflow(&self.readers, workflow, MOST).await?;
         let notices = sqlx::query(
-            "SELECT n.event_id, n.what, n.about, n.at FROM notices n WHERE n.about IN (
+            "SELECT n.event_id, n.what, n.about, n.at FROM notices n WHERE n.about = $3 OR n.about IN (
                  SELECT b.uid FROM builds b WHERE b.workflow_id = $1
                  UNION ALL SELECT d.uid FROM deployments d JOIN builds b ON b.id = d.build_id WHERE b.workflow_id = $1)
              ORDER BY n.at DESC, n.event_id LIMIT $2",
         );
-        let notices = notices.bind(workflow).bind(MOST).fetch_all(&self.readers).await?;
+        let uid = notice::change::uid(&change.repository, &change.key).to_string();
+        let notices = notices.bind(workflow).bind(MOST).bind(uid);
+        let notices = notices.fetch_all(&self.readers).await?;
         let notice = |row: &AnyRow| Notice {
             event_id: row.get("event_id"),
             what: row.get("what"),
