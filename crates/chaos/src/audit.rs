@@ -1,6 +1,7 @@
 //! What must be true in the end, looked at from outside.
 
 use crate::{
+    channels,
     drills::Drills,
     floods::{COPIES, FLOOD, Floods},
     ledger::{Books, CancelAnswer, Entry, Ledger},
@@ -54,6 +55,12 @@ impl Check {
         if !good {
             self.wrong.push(wrong());
         }
+    }
+
+    /// Looks at one more; what is wrong with it, if something is.
+    pub(crate) fn look(&mut self, wrong: impl FnOnce() -> Option<String>) {
+        self.looked_at += 1;
+        self.wrong.extend(wrong());
     }
 
     pub(crate) fn print(&self) {
@@ -158,7 +165,6 @@ pub(crate) fn of_builds(ledger: &Ledger, builds: &HashMap<String, Vec<Value>>, w
         let good = matches!(last.as_slice(), [(kind, ids)] if one_id(ids) && kind.ends_with(word(&status))) && queued;
         told.expect(good, || format!("{commit} is {status}, told was {types:?}"));
     }
-    let is_drill = |build: &Value| text(&build["project"]).starts_with("chaos/drill");
     let strangers = builds.iter().filter(|(commit, _)| !books.entries.contains_key(*commit));
     let unknown = strangers
         .flat_map(|(_, found)| found)
@@ -358,19 +364,19 @@ pub(crate) fn left(world: &World) -> Vec<String> {
         let own = LANES.map(|side| format!("{list}{side}"));
         own.into_iter().chain(slots(world, list))
     });
-    let deliveries = ["due", "out"].map(|kind| delivery_key(kind, &world.receiver.url));
-    let deliveries = deliveries
-        .into_iter()
-        .chain(["{forge:notifications}:deliveries:held".to_owned()]);
+    let own = endpoint(&world.receiver.url);
+    let endpoints = channels::NAMES.into_iter().chain([own.as_str()]);
+    let deliveries = endpoints.flat_map(|name| ["due", "out"].map(|kind| delivery_key(kind, name)));
+    let deliveries = deliveries.chain(["{forge:notifications}:deliveries:held".to_owned()]);
     let keys = foreign.into_iter().chain(lanes).chain(deliveries);
     let left = keys.filter(|key| world.server.cli(&["EXISTS", key]) == "1");
     left.chain((world.spooled() > 0).then(|| "the spool".to_owned()))
         .collect()
 }
 
-/// A key that notifier has for the endpoint at a URL.
-fn delivery_key(kind: &str, url: &str) -> String {
-    format!("{{forge:notifications}}:deliveries:{kind}:{}", endpoint(url))
+/// A key that notifier has for an endpoint.
+fn delivery_key(kind: &str, endpoint: &str) -> String {
+    format!("{{forge:notifications}}:deliveries:{kind}:{endpoint}")
 }
 
 /// What notifier calls the endpoint at a URL.
@@ -549,6 +555,11 @@ fn is_right(entry: &Entry, natural: &str, build: &Value) -> bool {
     let unlucky =
         attempts >= 3 && (status == "lost" || (status == "failed" && build["failure"]["kind"] != "build_failed"));
     status == natural || unlucky || (entry.cancel == Some(CancelAnswer::TooLate) && status == "cancelled")
+}
+
+/// Whether a build is of those that only the drills are about.
+pub(crate) fn is_drill(build: &Value) -> bool {
+    text(&build["project"]).starts_with("chaos/drill")
 }
 
 fn word(status: &str) -> &str {

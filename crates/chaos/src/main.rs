@@ -12,6 +12,7 @@
 )]
 
 mod audit;
+mod channels;
 mod deployer;
 mod director;
 mod drills;
@@ -142,6 +143,7 @@ async fn run(options: &Options) -> bool {
     let builds = audit::builds(&client, &world).await;
     let (of_builds, apart) = audit::of_builds(&ledger, &builds, &world);
     checks.extend(of_builds);
+    checks.extend(world.channels.audit(&builds));
     checks.extend(audit::of_parts(options, &client, &ledger, &builds, &world).await);
     if let Some(deployer) = &deployer {
         checks.extend(deployer.audit(&world).await);

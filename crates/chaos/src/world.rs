@@ -1,6 +1,7 @@
 //! Every process of a run, kept running as an orchestrator would.
 
 use crate::{
+    channels::Channels,
     engine::Engine,
     options::{Database, Options},
     receiver::{Mood, Receiver},
@@ -28,6 +29,7 @@ pub(crate) struct World {
     pub(crate) receiver: Receiver,
     /// Refuses everything, for good.
     pub(crate) gone: Receiver,
+    pub(crate) channels: Channels,
     pub(crate) services: Vec<Service>,
     pub(crate) ports: Ports,
     pub(crate) folder: TempDir,
@@ -87,6 +89,7 @@ impl World {
             registry: Registry::start().await,
             receiver: Receiver::start(SINK_SECRET, Mood::Kind).await,
             gone: Receiver::start(SINK_SECRET, Mood::Gone).await,
+            channels: Channels::start().await,
             services: Vec::new(),
             ports: Ports {
                 gateway: free_port(),
@@ -202,12 +205,16 @@ impl World {
                 ("REGISTRY_USERNAME", Registry::USER.to_owned()),
                 ("REGISTRY_PASSWORD", Registry::PASSWORD.to_owned()),
             ],
-            _ => vec![
-                ("WEBHOOK_URL", format!("{},{}", self.receiver.url, self.gone.url)),
-                ("WEBHOOK_HMAC_SECRET", SINK_SECRET.to_owned()),
-                ("WEBHOOK_SCHEDULE", "short".to_owned()),
-                ("WEBHOOK_CIRCUIT_SECONDS", "3".to_owned()),
-            ],
+            _ => {
+                let mut own = self.channels.settings();
+                own.extend([
+                    ("WEBHOOK_URL", format!("{},{}", self.receiver.url, self.gone.url)),
+                    ("WEBHOOK_HMAC_SECRET", SINK_SECRET.to_owned()),
+                    ("WEBHOOK_SCHEDULE", "short".to_owned()),
+                    ("WEBHOOK_CIRCUIT_SECONDS", "3".to_owned()),
+                ]);
+                own
+            }
         }
     }
 
