@@ -15,7 +15,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib/common.sh
 [ "$(id -u)" = 0 ] || die "the chaos harness needs root: it starts a Docker Engine of its own and mounts small disks"
-case " $* " in *" postgres "*) scripts/setup.sh --tests ;; *) scripts/setup.sh ;; esac
+scripts/setup.sh --tests # A mail server, and perhaps a database.
 profile=${PROFILE:-dev}
 [ "$profile" = dev ] || export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 cargo build --quiet --locked --workspace --bins --profile "$profile"

@@ -49,7 +49,7 @@ local function judge(to, health, why, busy)
 end
 
 local function settle(id, token, outcome, pause, tried, health, why, busy)
-  local d = redis.call('HMGET', key('d:', id), 'state', 'token', 'to', 'event')
+  local d = redis.call('HMGET', key('d:', id), 'state', 'token', 'to', 'event', 'line')
   if d[1] ~= 'sending' or d[2] ~= token then return 'stale' end
   redis.call('ZREM', key('held'), id)
   redis.call('SREM', key('out:', d[3]), id)
@@ -61,7 +61,7 @@ local function settle(id, token, outcome, pause, tried, health, why, busy)
   if outcome == 'done' then
     redis.call('HSET', key('d:', id), 'state', 'done', 'ended', NOW)
     keep(id, DONE_SECONDS)
-    step(id)
+    if d[5] then step(id) end
     close(d[4])
   elseif outcome == 'dead' then
     bury(id, d[4], why)

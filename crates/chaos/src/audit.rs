@@ -324,7 +324,9 @@ pub(crate) fn of_redis(ledger: &Ledger, world: &World) -> Vec<Check> {
     }
     // The receiver that answers 410 is turned off when it does so for the first time.
     let wanted = world.receiver.heard.lock().unwrap().accepted.len();
-    let off = world.server.cli(&["HGET", &delivery_key("to", &world.gone.url), "off"]);
+    let off = world
+        .server
+        .cli(&["HGET", &delivery_key("to", &endpoint(&world.gone.url)), "off"]);
     dead.looked_at += wanted;
     dead.expect(wanted == 0 || off.contains("410"), || {
         format!("the endpoint that is gone is not off, but {off:?}")
@@ -332,8 +334,12 @@ pub(crate) fn of_redis(ledger: &Ledger, world: &World) -> Vec<Check> {
     let buried = world
         .server
         .cli(&["--raw", "ZRANGE", "{forge:notifications}:deliveries:dead", "0", "-1"]);
-    let ours = format!("/{}", endpoint(&world.receiver.url));
-    for id in buried.lines().filter(|id| id.ends_with(&ours)) {
+    let own = endpoint(&world.receiver.url);
+    let ours = |id: &&str| {
+        id.rsplit_once('/')
+            .is_some_and(|(_, to)| to == own || channels::NAMES.contains(&to))
+    };
+    for id in buried.lines().filter(ours) {
         dead.wrong.push(format!("delivery {id}"));
     }
     vec![nothing, dead]

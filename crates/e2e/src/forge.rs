@@ -378,6 +378,26 @@ impl Forge {
         .await
     }
 
+    /// The types of all notifications that the receiver has got, sorted.
+    pub fn heard(&self) -> Vec<String> {
+        let received = self.sink.received().into_iter();
+        let mut heard: Vec<_> = received
+            .map(|told| told.body["eventType"].as_str().unwrap().to_owned())
+            .collect();
+        heard.sort();
+        heard
+    }
+
+    /// What is told of the first push of a repository whose build succeeds.
+    pub const OF_A_FIRST_PUSH: [&str; 6] = [
+        "build.queued",
+        "build.started",
+        "build.succeeded",
+        "project.created",
+        "service.created",
+        "workflow.pushed",
+    ];
+
     /// Fails if Redis holds anything that a quiet system should not hold.
     pub async fn is_quiet(&self) {
         within(PATIENCE, "quiet lists", async || {

@@ -2,7 +2,7 @@
 
 use crate::{
     book::Book,
-    channel::{Channel, Notes, Telling},
+    channel::{Channel, Notes, PATIENCE, Telling},
     client::Clients,
     endpoint::{Endpoint, Head},
     metrics::Metrics,
@@ -13,6 +13,7 @@ use chassis::trace;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 /// Sends deliveries to their endpoints; cheap to clone.
@@ -23,6 +24,7 @@ pub(crate) struct Deliver {
     pub(crate) metrics: Metrics,
     /// How many attempts there are at what is refused.
     pub(crate) refused: u32,
+    pub(crate) stopping: CancellationToken,
 }
 
 /// An endpoint that is not configured here may be at another notifier, which has been restarted already.
@@ -122,8 +124,17 @@ impl Deliver {
             return Reply::Nothing(why);
         }
         let patience = channel.patience();
-        let told = tokio::time::timeout(patience, channel.tell(telling)).await;
-        told.unwrap_or_else(|_elapsed| Reply::Nothing(format!("it took longer than {} s", patience.as_secs())))
+        let stopped = async {
+            self.stopping.cancelled().await;
+            tokio::time::sleep(PATIENCE).await;
+        };
+        tokio::select! {
+            told = tokio::time::timeout(patience, channel.tell(telling)) => {
+                told.unwrap_or_else(|_elapsed| Reply::Nothing(format!("it took longer than {} s", patience.as_secs())))
+            }
+            // Another notifier asks again; nobody waits for five minutes for this one to stop.
+            () = stopped => Reply::NotNow("notifier was stopped".to_owned()),
+        }
     }
 }
 

@@ -119,6 +119,7 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
         book,
         metrics: metrics.clone(),
         refused: config.refused,
+        stopping: life.stopping(),
     };
     announcer.want_logs().await;
     let rounds = Arc::new(Rounds {

@@ -46,6 +46,15 @@ fn answers(text: &str) -> String {
     )
 }
 
+/// The same, and it ends what it is answering when it is asked to stop.
+fn ends_gracefully(text: &str) -> String {
+    format!(
+        "FROM forge-test/nginx\nSTOPSIGNAL SIGQUIT\n\
+         RUN echo 'events {{}} http {{ access_log off; server {{ listen 8080; location / {{ return 200 {text}; }} }} }}' \
+         > /etc/nginx/nginx.conf\n"
+    )
+}
+
 fn healthy() -> Value {
     json!({"health": {"type": "http", "port": 8080}, "healthy_within_seconds": 20, "stop_grace_seconds": 0})
 }
@@ -413,16 +422,16 @@ const PROXY: &str = "user root;\nevents {}\nhttp {\n  access_log off;\n  resolve
 async fn nobody_behind_a_reverse_proxy_notices_ten_deployments_and_one_that_fails() {
     let forge = Forge::start().await;
     let mut deploy = healthy();
-    deploy["stop_grace_seconds"] = json!(1);
+    deploy["stop_grace_seconds"] = json!(5);
     deploy["healthy_within_seconds"] = json!(3);
-    let (stage, first) = Stage::set(&forge, &answers("one"), deploy).await;
-    let second = stage.build(&forge, &answers("two")).await;
+    let image = testkit::nginx_image(PROXY); // The application is made of it, too.
+    let (stage, first) = Stage::set(&forge, &ends_gracefully("one"), deploy).await;
+    let second = stage.build(&forge, &ends_gracefully("two")).await;
     let sick = stage.build(&forge, "FROM busybox\nCMD [\"sleep\", \"900\"]\n").await;
     ended(&forge, &stage.deploy(&forge, &first).await, "success").await;
 
     let filter = format!("name=forge-{}-", stage.repo.name.replace('/', "-"));
     let network = docker(&["network", "ls", "-q", "--filter", &filter]);
-    let image = testkit::nginx_image(PROXY);
     let proxy = docker(&[
         "run",
         "-d",

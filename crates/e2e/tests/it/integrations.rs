@@ -293,7 +293,7 @@ async fn an_agent_is_asked_to_do_what_follows() {
         match said {
             "code_deployment" => assert_eq!(asked.body["push_data"]["branch"], "main"),
             "failure_recovery" => {
-                assert!(["lint", "forge/api"].contains(&asked.body["check_data"]["name"].as_str().unwrap()))
+                assert!(["lint", "forge/api"].contains(&asked.body["check_data"]["name"].as_str().unwrap()));
             }
             _ => {
                 assert_eq!(asked.body["pr_data"]["number"], 7);

@@ -31,6 +31,7 @@ mod elastic;
 mod images;
 #[cfg(test)]
 mod intake;
+#[cfg(test)]
 mod integrations;
 #[cfg(test)]
 mod layers;

@@ -44,6 +44,11 @@ impl Heard {
         let at = webhook.received_at.as_millis();
         Self { verdict, proposal, at }
     }
+
+    /// Whether it may decide that something can be merged.
+    pub(super) const fn matters(&self) -> bool {
+        self.verdict.is_some() || self.proposal.is_some()
+    }
 }
 
 /// Notes what a webhook says about a change.

@@ -47,6 +47,10 @@ impl Store {
         let mut transaction = self.writer.begin().await?;
         if let (Kind::Postgres, Some(repository)) = (self.kind, &webhook.repository) {
             hold(&mut transaction, repository.full_name.as_str()).await?;
+            if heard.matters() {
+                // Nor does a build of it end: of a review and a build's end the one that comes second sees both.
+                turns::lock_named(&mut transaction, repository.full_name.as_str()).await?;
+            }
         }
         let due_at = due_at(&mut transaction, webhook.id.as_str()).await?;
         let uids: Vec<&str> = builds.iter().map(|(build, ..)| build.message.id.as_str()).collect();

@@ -66,6 +66,13 @@ pub(super) async fn lock(connection: &mut AnyConnection, project: i64) -> Result
     Ok(bound.flatten())
 }
 
+/// The same by the project's name; nothing, if there is none of that name yet.
+pub(super) async fn lock_named(connection: &mut AnyConnection, project: &str) -> Result<(), Error> {
+    let query = sqlx::query("UPDATE projects SET name = name WHERE name = $1").bind(project);
+    query.execute(connection).await?;
+    Ok(())
+}
+
 /// Gives builds of a project to forgery whose turn it is.
 pub(super) async fn release(connection: &mut AnyConnection, project: i64) -> Result<(), Error> {
     let most = lock(connection, project).await?;
