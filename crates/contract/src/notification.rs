@@ -16,6 +16,10 @@ pub struct Notification {
     pub event_id: Uuid,
     /// What happened, such as `build.succeeded`.
     pub event_type: String,
+    /// The same for who wants to know no more: the kind of the resource with `Created`, `Updated`, `Deleted` or
+    /// `StatusChanged`, such as `BuildStatusChanged`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_class: Option<String>,
     /// When.
     pub timestamp: Timestamp,
     /// Version of this shape.
@@ -86,11 +90,13 @@ pub struct Correlation {
 impl Notification {
     /// A notification in the current schema version, with nothing optional.
     pub fn new(event_id: Uuid, event_type: impl Into<String>, timestamp: Timestamp, resource: Resource) -> Self {
+        let event_type = event_type.into();
         Self {
             event_id,
             timestamp,
+            event_class: Some(class(&resource.kind, &event_type)),
             resource,
-            event_type: event_type.into(),
+            event_type,
             schema_version: "1".to_owned(),
             version: 1,
             sequence_hint: 1,
@@ -99,6 +105,37 @@ impl Notification {
             data: Rest::new(),
             metadata: Metadata::default(),
             rest: Rest::new(),
+        }
+    }
+}
+
+/// What comes into being is created; whatever else happens to it changes its status.
+fn class(kind: &str, event_type: &str) -> String {
+    let change = event_type.rsplit('.').next().unwrap_or_default();
+    let word = match change {
+        "created" | "queued" | "opened" | "pushed" => "Created",
+        "updated" => "Updated",
+        "deleted" => "Deleted",
+        _ => "StatusChanged",
+    };
+    format!("{kind}{word}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_is_of_a_class() {
+        for (kind, event_type, expected) in [
+            ("Build", "build.queued", "BuildCreated"),
+            ("Build", "build.succeeded", "BuildStatusChanged"),
+            ("Project", "project.created", "ProjectCreated"),
+            ("Service", "service.updated", "ServiceUpdated"),
+            ("Endpoint", "endpoint.deleted", "EndpointDeleted"),
+            ("Odd", "", "OddStatusChanged"),
+        ] {
+            assert_eq!(class(kind, event_type), expected);
         }
     }
 }

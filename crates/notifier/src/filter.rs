@@ -70,7 +70,8 @@ impl Filter {
         let of = |name: &str| notification.data.get(name).and_then(Value::as_str);
         let project = of("project").unwrap_or(&notification.resource.namespace);
         let matches = |set: &Option<GlobSet>, text: &str| set.as_ref().is_none_or(|set| set.is_match(text));
-        matches(&self.events, &notification.event_type)
+        let class = notification.event_class.as_deref().unwrap_or_default();
+        (matches(&self.events, &notification.event_type) || matches(&self.events, class))
             && matches(&self.projects, project)
             && of("branch").is_none_or(|branch| matches(&self.branches, branch))
             && matches(&self.statuses, of("status").unwrap_or_default())
@@ -108,6 +109,7 @@ mod tests {
         assert!(wants(
             json!({"events": ["deployment.*", "build.*"], "projects": ["acme/*"]})
         ));
+        assert!(wants(json!({"events": ["*StatusChanged"]})) && !wants(json!({"events": ["*Created"]})));
         assert!(wants(
             json!({"branches": ["main", "release/*"], "statuses": ["failed"]})
         ));
