@@ -8,6 +8,7 @@
 --   tries:<id> LIST what was tried                                 event:<event> STRING what is delivered
 --   left       ZSET addressee -> until when it is left alone
 --   line:<to>/<line> LIST deliveries that go one after another, the first of them being the one that is due
+--   lines:<to> HASH delivery -> the line that it is in             gone:<to> STRING it was struck from the book
 --   announce   LIST what has become of addressees, until others are told (JSON)
 --   intake     STRING who looks at the events that wait             note:<to>/<thing> STRING what was noted of it
 local PREFIX = ARGV[1]
@@ -15,6 +16,8 @@ local time = redis.call('TIME')
 local NOW = time[1] * 1000 + math.floor(time[2] / 1000)
 local DAY = 86400
 local WAIT_SECONDS, DONE_SECONDS, DEAD_SECONDS = 8 * DAY, DAY / 4, 7 * DAY
+-- What is of no use after a few minutes is kept for no longer.
+local BRIEF_SECONDS, BRIEF_DONE_SECONDS = 600, 60
 local MOST_DEAD, MOST_LISTED, MOST_TRIES, MOST_ANNOUNCED = 10000, 1000, 20, 1000
 
 local function key(kind, name) return PREFIX .. kind .. (name or '') end
@@ -52,6 +55,9 @@ local function turn_off(to, why)
   redis.call('ZREM', key('left'), to)
 end
 
+-- Whether it was struck from the book a moment ago.
+local function is_gone(to) return redis.call('EXISTS', key('gone:', to)) == 1 end
+
 local function keep(id, seconds)
   redis.call('EXPIRE', key('d:', id), seconds)
   redis.call('EXPIRE', key('tries:', id), seconds)
@@ -59,49 +65,60 @@ end
 
 local function wait(id, event, to, at)
   redis.call('HSET', key('d:', id), 'state', 'waiting', 'due', at)
-  -- The record outlives what is delivered, so that it can say what became of it.
-  keep(id, WAIT_SECONDS + DAY)
-  redis.call('EXPIRE', key('event:', event), WAIT_SECONDS)
+  if redis.call('HEXISTS', key('d:', id), 'brief') == 0 then
+    -- The record outlives what is delivered, so that it can say what became of it.
+    keep(id, WAIT_SECONDS + DAY)
+    redis.call('EXPIRE', key('event:', event), WAIT_SECONDS)
+  end
   redis.call('ZADD', key('due:', to), at, id)
   look(to, at)
 end
 
--- Behind a delivery that has ended the next of its line is due.
-local function step(id)
-  local d = redis.call('HMGET', key('d:', id), 'line', 'to')
-  if not d[1] then return end
-  local line = key('line:', d[2] .. '/' .. d[1])
-  local was_first = redis.call('LINDEX', line, 0) == id
-  redis.call('LREM', line, 1, id)
-  if not was_first then return end
-  local next = redis.call('LINDEX', line, 0)
-  while next and redis.call('HGET', key('d:', next), 'state') ~= 'waiting' do
-    redis.call('LPOP', line) -- Nobody knows it any more.
-    next = redis.call('LINDEX', line, 0)
-  end
-  if next then
+local bury
+
+-- Behind a delivery that has ended, or that nobody knows any more, the next of its line is due.
+local function step(id, to, line)
+  local list = key('line:', to .. '/' .. line)
+  local was_first = redis.call('LINDEX', list, 0) == id
+  redis.call('HDEL', key('lines:', to), id)
+  redis.call('LREM', list, 1, id)
+  local next = was_first and redis.call('LINDEX', list, 0)
+  if not next then return end
+  local state = redis.call('HGET', key('d:', next), 'state')
+  if state == 'waiting' then
     redis.call('HSET', key('d:', next), 'due', NOW)
-    redis.call('ZADD', key('due:', d[2]), NOW, next)
-    look(d[2], NOW)
+    redis.call('ZADD', key('due:', to), NOW, next)
+    look(to, NOW)
+  elseif state then
+    step(next, to, line) -- It has ended otherwise.
+  else
+    local event = string.match(next, '^(.-)/')
+    redis.call('HSET', key('d:', next), 'to', to, 'event', event, 'line', line)
+    bury(next, event, 'it has waited in line for too long, and is not kept any more')
   end
 end
 
 -- One delivery less to wait for; after the last one, what was delivered is kept as long as it may be asked for again.
-local function close(event, dead)
+local function close(event, dead, brief)
   local open = key('open:', event)
   if dead then redis.call('HINCRBY', open, 'dead', 1) end
   if redis.call('HINCRBY', open, 'n', -1) > 0 then return end
   local any_dead = tonumber(redis.call('HGET', open, 'dead') or 0) > 0
-  redis.call('EXPIRE', key('event:', event), any_dead and DEAD_SECONDS or DONE_SECONDS)
+  redis.call('EXPIRE', key('event:', event), brief and BRIEF_DONE_SECONDS or any_dead and DEAD_SECONDS or DONE_SECONDS)
   redis.call('DEL', open)
 end
 
-local function bury(id, event, why)
-  redis.call('HSET', key('d:', id), 'state', 'dead', 'why', why, 'ended', NOW)
-  keep(id, DEAD_SECONDS)
-  redis.call('ZADD', key('dead'), NOW, id)
-  redis.call('ZREMRANGEBYRANK', key('dead'), 0, -1 - MOST_DEAD)
-  redis.call('ZREMRANGEBYSCORE', key('dead'), '-inf', NOW - DEAD_SECONDS * 1000)
-  step(id)
-  close(event, true)
+bury = function(id, event, why)
+  local d = redis.call('HMGET', key('d:', id), 'to', 'line', 'brief')
+  if d[3] then
+    redis.call('DEL', key('d:', id), key('tries:', id)) -- It is of no use to anybody by now.
+  else
+    redis.call('HSET', key('d:', id), 'state', 'dead', 'why', why, 'ended', NOW)
+    keep(id, DEAD_SECONDS)
+    redis.call('ZADD', key('dead'), NOW, id)
+    redis.call('ZREMRANGEBYRANK', key('dead'), 0, -1 - MOST_DEAD)
+    redis.call('ZREMRANGEBYSCORE', key('dead'), '-inf', NOW - DEAD_SECONDS * 1000)
+  end
+  if d[2] then step(id, d[1], d[2]) end
+  close(event, true, d[3])
 end

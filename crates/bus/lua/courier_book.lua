@@ -10,7 +10,9 @@ if after == '' then
   announce(to, 'deleted', nil, ARGV[5])
   redis.call('HDEL', key('book'), to)
   for _, kind in ipairs({'ready', 'left'}) do redis.call('ZREM', key(kind), to) end
-  for _, kind in ipairs({'due:', 'of:', 'to:'}) do redis.call('DEL', key(kind, to)) end
+  for _, line in ipairs(redis.call('HVALS', key('lines:', to))) do redis.call('DEL', key('line:', to .. '/' .. line)) end
+  for _, kind in ipairs({'due:', 'of:', 'to:', 'lines:'}) do redis.call('DEL', key(kind, to)) end
+  redis.call('SET', key('gone:', to), 1, 'EX', 3600) -- What is on its way to it does not come back.
 else
   announce(to, before == '' and 'created' or 'updated', nil, ARGV[5])
   redis.call('HSET', key('book'), to, after)

@@ -48,8 +48,16 @@ local function judge(to, health, why, busy)
   end
 end
 
+-- Nobody waits for it any more.
+local function drop(id, event)
+  redis.call('HSET', key('d:', id), 'state', 'dead', 'why', 'its endpoint was removed', 'ended', NOW)
+  keep(id, DONE_SECONDS)
+  close(event)
+  return 'dead'
+end
+
 local function settle(id, token, outcome, pause, tried, health, why, busy)
-  local d = redis.call('HMGET', key('d:', id), 'state', 'token', 'to', 'event', 'line')
+  local d = redis.call('HMGET', key('d:', id), 'state', 'token', 'to', 'event', 'line', 'brief')
   if d[1] ~= 'sending' or d[2] ~= token then return 'stale' end
   redis.call('ZREM', key('held'), id)
   redis.call('SREM', key('out:', d[3]), id)
@@ -57,12 +65,14 @@ local function settle(id, token, outcome, pause, tried, health, why, busy)
     local tries = key('tries:', id)
     if redis.call('RPUSH', tries, tried) > MOST_TRIES then redis.call('LPOP', tries) end
   end
+  local struck = health ~= 'well' and is_gone(d[3])
+  if struck then return drop(id, d[4]) end
   local said = judge(d[3], health, why, tonumber(busy))
   if outcome == 'done' then
     redis.call('HSET', key('d:', id), 'state', 'done', 'ended', NOW)
-    keep(id, DONE_SECONDS)
-    if d[5] then step(id) end
-    close(d[4])
+    keep(id, d[6] and BRIEF_DONE_SECONDS or DONE_SECONDS)
+    if d[5] then step(id, d[3], d[5]) end
+    close(d[4], false, d[6])
   elseif outcome == 'dead' then
     bury(id, d[4], why)
   else

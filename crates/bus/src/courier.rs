@@ -215,10 +215,22 @@ impl Courier {
     /// # Errors
     /// When Redis is unreachable, or full; then some may have been made.
     pub async fn send(&self, event: &str, about: &str, payload: &Bytes, to: &[String]) -> Result<Vec<String>, Error> {
+        self.send_kept(event, about, payload, to, false).await
+    }
+
+    /// The same of what may be of use for a few minutes only.
+    async fn send_kept(
+        &self,
+        event: &str,
+        about: &str,
+        payload: &Bytes,
+        to: &[String],
+        is_brief: bool,
+    ) -> Result<Vec<String>, Error> {
         let mut full = Vec::new();
         for to in to.chunks(AT_ONCE) {
             let mut args = vec![MOST_WAITING.to_string().into(), "".into(), "0".into()];
-            listed(&mut args, [event, "", about], payload, to);
+            listed(&mut args, [event, "", about, brief(is_brief)], payload, to);
             let answer = self.run(&self.bus.scripts().courier_send, "send", args).await?;
             full.extend(answer.texts());
         }
@@ -400,8 +412,12 @@ impl Courier {
     /// When Redis is unreachable.
     pub async fn count(&self, to: Option<&str>) -> Result<u64, Error> {
         let key = to.map_or_else(|| self.key("dead", ""), |to| self.key("due:", to));
-        let count = self.bus.client().zcard(&key).await;
-        count.map_err(|source| Error::redis(source, "count", &key))
+        let failed = |source| Error::redis(source, "count", &key);
+        let due: u64 = self.bus.client().zcard(&key).await.map_err(failed)?;
+        let Some(to) = to else { return Ok(due) };
+        // Those that are first in their lines are in both.
+        let in_line: u64 = self.bus.client().hlen(self.key("lines:", to)).await.map_err(failed)?;
+        Ok(due.max(in_line))
     }
 
     /// What is written of each addressee, by its name; the courier does not read it.
@@ -628,12 +644,17 @@ impl Health {
 }
 
 /// Adds an event to those that a script sends: the key of its record, if it waits on a list, and its addressees.
-fn listed(args: &mut Vec<Value>, [event, record, about]: [&str; 3], payload: &Bytes, to: &[String]) {
+const fn brief(is_brief: bool) -> &'static str {
+    if is_brief { "1" } else { "" }
+}
+
+fn listed(args: &mut Vec<Value>, [event, record, about, brief]: [&str; 4], payload: &Bytes, to: &[String]) {
     args.extend([
         event.into(),
         payload.clone().into(),
         record.into(),
         about.into(),
+        brief.into(),
         to.len().to_string().into(),
     ]);
     args.extend(to.iter().map(|to| Value::from(to.as_str())));

@@ -2,7 +2,7 @@
 //! from there until it was.
 
 use crate::{book::Book, channel::LOG};
-use bus::{Announcement, Producer};
+use bus::{Announcement, Producer, clock};
 use contract::{Notification, Resource, Timestamp};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -26,11 +26,20 @@ impl Announcer {
     /// Says that lines of logs are wanted, while somebody is there who shows them.
     pub(crate) async fn want_logs(&self) {
         let pages = self.book.pages();
-        if pages.all().iter().any(|endpoint| endpoint.hears(LOG))
-            && let Err(error) = self.book.courier.want("logs", WANTED).await
-        {
-            tracing::warn!(error = %chassis::chain(&error), "cannot say that lines of logs are wanted");
+        for endpoint in pages.all().iter().filter(|endpoint| endpoint.hears(LOG)) {
+            if let Err(error) = self.want_logs_for(endpoint.name()).await {
+                tracing::warn!(error = %chassis::chain(&error), "cannot say that lines of logs are wanted");
+            }
         }
+    }
+
+    async fn want_logs_for(&self, endpoint: &str) -> Result<(), bus::Error> {
+        let known = self.book.courier.addressee(endpoint).await?;
+        let open = known.get("open").and_then(|open| open.parse().ok()).unwrap_or(0_i64);
+        if known.contains_key("off") || open > clock::now_ms() {
+            return Ok(()); // It shows none now.
+        }
+        self.book.courier.want("logs", WANTED).await
     }
 
     /// Tells all that is to be told.

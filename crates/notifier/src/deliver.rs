@@ -2,11 +2,11 @@
 
 use crate::{
     book::Book,
-    channel::{Channel, Notes, PATIENCE, Telling},
+    channel::{Channel, LOG, Notes, PATIENCE, Telling},
     client::Clients,
     endpoint::{Endpoint, Head},
     metrics::Metrics,
-    outcome::{Outcome, Reply},
+    outcome::{Outcome, Reply, Schedule},
 };
 use bus::{Fate, Health, Report, Taken, clock};
 use chassis::trace;
@@ -84,9 +84,12 @@ impl Deliver {
         let reply = self.tell(endpoint, channel, telling).await;
         chassis::crash_point("notifier.delivered");
         let spent = begun.elapsed();
-        let outcome = endpoint
-            .schedule
-            .decide(&reply, taken.failures + 1, &taken.id, self.refused);
+        let schedule = if head.event_type == LOG {
+            Schedule::Short
+        } else {
+            endpoint.schedule
+        };
+        let outcome = schedule.decide(&reply, taken.failures + 1, &taken.id, self.refused);
         if !matches!(reply, Reply::NothingToSay | Reply::NotNow(_)) {
             self.metrics.count(outcome.fate, spent.as_secs_f64());
         }

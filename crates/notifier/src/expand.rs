@@ -1,6 +1,6 @@
 //! One notification, many endpoints: a delivery for each.
 
-use crate::book::Book;
+use crate::{book::Book, channel::LOG};
 use bus::{Bus, Event, Intake};
 use chassis::{Life, Policy};
 use contract::{Notification, route::List};
@@ -50,6 +50,11 @@ impl Expand {
     /// A notification and the endpoints that want it.
     fn addressed(&self, mut event: Event<Notification>) -> (Event<Notification>, Vec<String>) {
         event.about.clone_from(&event.message.resource.uid);
+        if event.message.event_type == LOG {
+            // Lines are in a line of their own: they keep back nothing that matters.
+            event.about.push_str("/log");
+            event.brief = true;
+        }
         let pages = self.book.pages();
         let wanting = pages
             .all()

@@ -35,6 +35,8 @@ pub struct Event<T> {
     pub payload: Bytes,
     /// What it is about, for addressees that want order; whoever sends it says so.
     pub about: String,
+    /// Whether it is of use for a few minutes only: then it is no dead letter, ever.
+    pub brief: bool,
 }
 
 /// So many events are looked at at once …
@@ -126,6 +128,7 @@ impl<T: Message> Intake<T> {
                     message,
                     payload,
                     about: String::new(),
+                    brief: false,
                 }),
                 Err(why) => {
                     unfit::bury(&self.courier.bus, &self.keys, self.keys.list(), &payload, &why, None).await?;
@@ -146,7 +149,11 @@ impl<T: Message> Intake<T> {
             let id = event.message.id();
             let to = match to.split_at_checked(to.len().saturating_sub(MOST_DELIVERIES)) {
                 Some((before @ [_, ..], rest)) => {
-                    full.extend(self.courier.send(&id, &event.about, &event.payload, before).await?);
+                    full.extend(
+                        self.courier
+                            .send_kept(&id, &event.about, &event.payload, before, event.brief)
+                            .await?,
+                    );
                     rest
                 }
                 Some(([], _)) | None => to,
@@ -156,7 +163,9 @@ impl<T: Message> Intake<T> {
                 deliveries = 0;
             }
             deliveries += to.len();
-            super::listed(&mut args, [&id, &self.keys.job(&id), &event.about], &event.payload, to);
+            let record = self.keys.job(&id);
+            let texts = [&id, &record, &event.about, super::brief(event.brief)];
+            super::listed(&mut args, texts, &event.payload, to);
         }
         full.extend(self.admit(args).await?);
         Ok(full)

@@ -585,3 +585,80 @@ async fn what_is_wanted_is_wanted_for_a_while() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_line_goes_on_when_its_first_is_forgotten_and_ends_when_its_addressee_is_struck() {
+    let (redis, courier) = courier().await;
+    let ordered = Pace {
+        ordered: true,
+        ..Pace::new(8, 0)
+    };
+    courier.write("a", "label", "", "text", ordered).await.unwrap();
+    for event in ["e1", "e2", "e3", "e4", "e5"] {
+        send_about(&courier, event, "x", &["a"]).await;
+    }
+    // As if they had waited for longer than anything is kept.
+    let forget = |event: &str| {
+        redis.cli(&["DEL", &format!("{{forge:notifications}}:deliveries:d:{event}/a")]);
+    };
+    forget("e1");
+    forget("e2");
+    assert!(take(&courier).await.is_empty());
+    let taken = take(&courier).await;
+    assert_eq!(ids(&taken), ["e3/a"]);
+    let dead = courier.newest(None, 10).await.unwrap();
+    assert_eq!(dead[0].id, "e2/a", "it is not lost without a word");
+    assert_eq!(courier.count(Some("a")).await.unwrap(), 3);
+    // What is out when the endpoint is removed brings nothing back.
+    assert!(courier.strike("a", "label", "text").await.unwrap());
+    settle(&courier, &taken[0], Fate::Again(Duration::ZERO), Health::Ill).await;
+    assert!(take(&courier).await.is_empty());
+    let left = redis.cli(&["--raw", "KEYS", "{forge:notifications}:deliveries:*"]);
+    let left: Vec<_> = left
+        .lines()
+        .filter(|key| key.contains(":line") || key.contains(":due:") || key.contains(":to:"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn what_is_of_use_for_minutes_is_kept_for_minutes_and_is_no_dead_letter() {
+    let (redis, courier) = courier().await;
+    let ordered = Pace {
+        ordered: true,
+        ..Pace::new(8, 0)
+    };
+    courier.pace("a", ordered).await.unwrap();
+    let to = ["a".to_owned()];
+    let payload = Bytes::from("lines");
+    for n in 0..40 {
+        let full = courier
+            .send_kept(&format!("e{n}"), "x/log", &payload, &to, true)
+            .await
+            .unwrap();
+        assert!(full.is_empty());
+    }
+    assert_eq!(courier.count(Some("a")).await.unwrap(), 30, "the others are dropped");
+    assert!(courier.newest(None, 10).await.unwrap().is_empty());
+    let ttl = |key: &str| -> i64 {
+        redis
+            .cli(&["TTL", &format!("{{forge:notifications}}:deliveries:{key}")])
+            .parse()
+            .unwrap()
+    };
+    for key in ["event:e1", "d:e1/a", "open:e1"] {
+        assert!((500..=600).contains(&ttl(key)), "{key}: {}", ttl(key));
+    }
+    let taken = take(&courier).await;
+    assert_eq!(ids(&taken), ["e0/a"]);
+    settle(&courier, &taken[0], Fate::Again(Duration::ZERO), Health::Unknown).await;
+    assert!(ttl("d:e0/a") <= 600, "to try it again keeps it for no longer");
+    let taken = take(&courier).await;
+    settle(&courier, &taken[0], Fate::Done, Health::Well).await;
+    assert!(ttl("event:e0") <= 60 && ttl("d:e0/a") <= 60);
+    let taken = take(&courier).await;
+    assert_eq!(ids(&taken), ["e1/a"]);
+    settle(&courier, &taken[0], Fate::Dead, Health::Unknown).await;
+    assert!(courier.newest(None, 10).await.unwrap().is_empty());
+    assert_eq!(ids(&take(&courier).await), ["e2/a"]);
+}

@@ -61,9 +61,8 @@ impl App {
             .await?;
         let id = field(&found, 200, "id").and_then(|id| id.as_u64());
         let id = id.ok_or_else(|| refused(&found, &name, "its installation"))?;
-        let wanted = json!({
-            "repositories": [place.repo], "permissions": {"checks": "write", "statuses": "write"},
-        });
+        // With all that it may: to ask for what it may not is refused altogether.
+        let wanted = json!({"repositories": [place.repo]});
         let path = format!("app/installations/{id}/access_tokens");
         let made = self.ask(telling, api, Method::POST, &path, Some(&wanted)).await?;
         let token = field(&made, 201, "token").and_then(|token| token.as_str()?.parse::<Secret>().ok());
