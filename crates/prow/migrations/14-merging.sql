@@ -1,5 +1,7 @@
 -- Whether a pull request may be merged: its newest commit, and what reviews and checks say.
 ALTER TABLE workflows ADD COLUMN head TEXT;
+-- When that was so, by the forge's clock: an older word does not bring an older commit back.
+ALTER TABLE workflows ADD COLUMN head_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE workflows ADD COLUMN draft INTEGER NOT NULL DEFAULT 0;
 -- What is passed on of it, as JSON.
 ALTER TABLE workflows ADD COLUMN pull TEXT;
@@ -17,8 +19,9 @@ CREATE TABLE checks (
     repository TEXT NOT NULL,
     hash       TEXT NOT NULL,
     name       TEXT NOT NULL,
+    suite      TEXT NOT NULL,             -- tells it from others of its name
     state      TEXT NOT NULL,             -- pending, passed, failed
     at         INTEGER NOT NULL,
-    PRIMARY KEY (repository, hash, name)
+    PRIMARY KEY (repository, hash, name, suite)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX checks_at ON checks (at);

@@ -114,12 +114,16 @@ async fn check_ended(forge: &Forge, name: &str, head: char, conclusion: &str) {
 }
 
 async fn review(forge: &Forge, by: &str, state: &str) {
+    review_of(forge, by, "MEMBER", state).await;
+}
+
+async fn review_of(forge: &Forge, by: &str, association: &str, state: &str) {
     let body = json!({
         "action": "submitted", "sender": {"login": by}, "repository": repository(),
         "pull_request": {"number": 7, "title": "t", "state": "open", "draft": false,
             "head": {"ref": "feature", "sha": commit('1'), "repo": {"full_name": "acme/shop"}},
             "base": {"ref": "main", "sha": commit('b')}},
-        "review": {"state": state, "user": {"login": by}},
+        "review": {"state": state, "user": {"login": by}, "author_association": association},
     });
     let hook = Hook::new("pull_request_review", body.to_string(), WEBHOOK_SECRET);
     assert_eq!(hook.send(&forge.gateway_url()).await.0, 202);
@@ -145,14 +149,64 @@ async fn told_of_changes(forge: &Forge, expected: &[&str]) -> Vec<Value> {
     .await
 }
 
+/// A pull request with this newest commit, by the forge's clock.
+async fn pull_at(forge: &Forge, head: char, at: &str) {
+    let body = json!({
+        "action": "synchronize", "number": 8, "sender": {"login": "octocat"}, "repository": repository(),
+        "pull_request": {"number": 8, "title": "t", "state": "open", "draft": false, "updated_at": at,
+            "head": {"ref": "other", "sha": commit(head), "repo": {"full_name": "acme/shop"}},
+            "base": {"ref": "main", "sha": commit('b')}},
+    });
+    let hook = Hook::new("pull_request", body.to_string(), WEBHOOK_SECRET);
+    assert_eq!(hook.send(&forge.gateway_url()).await.0, 202);
+}
+
+#[tokio::test]
+async fn what_comes_late_brings_no_older_commit_and_no_older_word_back() {
+    let forge = Forge::start_with(0, &[("UNREGISTERED", "ignore")]).await;
+    let check = async |head: char, conclusion: Option<&str>, at: &str| {
+        let status = if conclusion.is_some() {
+            "completed"
+        } else {
+            "in_progress"
+        };
+        let body = json!({
+            "action": "x", "sender": {"login": "octocat"}, "repository": repository(),
+            "check_run": {"id": at, "name": "lint", "head_sha": commit(head), "status": status, "conclusion": conclusion,
+                "started_at": at, "completed_at": conclusion.map(|_| at), "check_suite": {"id": 1, "head_branch": "other"},
+                "pull_requests": [{"number": 8}]},
+        });
+        let hook = Hook::new("check_run", body.to_string(), WEBHOOK_SECRET);
+        assert_eq!(hook.send(&forge.gateway_url()).await.0, 202);
+    };
+    pull_at(&forge, '2', "2026-11-22T10:00:02Z").await;
+    pull_at(&forge, '1', "2026-11-22T10:00:01Z").await;
+    // It has ended, and then comes that it began.
+    check('2', Some("success"), "2026-11-22T10:00:03Z").await;
+    check('2', None, "2026-11-22T10:00:03Z").await;
+    let body = json!({
+        "action": "submitted", "sender": {"login": "ann"}, "repository": repository(),
+        "pull_request": {"number": 8, "title": "t", "state": "open", "draft": false,
+            "head": {"ref": "other", "sha": commit('2'), "repo": {"full_name": "acme/shop"}},
+            "base": {"ref": "main", "sha": commit('b')}},
+        "review": {"state": "approved", "user": {"login": "ann"}, "author_association": "OWNER"},
+    });
+    let hook = Hook::new("pull_request_review", body.to_string(), WEBHOOK_SECRET);
+    assert_eq!(hook.send(&forge.gateway_url()).await.0, 202);
+    let told = told_of_changes(&forge, &["workflow.updated", "workflow.updated", "workflow.ready"]).await;
+    assert_eq!(told[2]["correlation"]["commit"], commit('2').as_str());
+}
+
 #[tokio::test]
 async fn others_are_told_when_a_pull_request_may_be_merged_and_when_a_check_fails() {
     let forge = Forge::start_with(0, &[("UNREGISTERED", "ignore")]).await;
     pull_request_that(&forge, "opened", '1', "acme/shop", None).await;
     check_ended(&forge, "lint", '1', "failure").await;
-    review(&forge, "ann", "approved").await;
-    told_of_changes(&forge, &["workflow.opened", "workflow.check_failed"]).await;
+    // Anybody may approve what is public, and it means nothing.
+    review_of(&forge, "eve", "NONE", "approved").await;
     check_ended(&forge, "lint", '1', "success").await;
+    told_of_changes(&forge, &["workflow.opened", "workflow.check_failed"]).await;
+    review(&forge, "ann", "approved").await;
     let told = told_of_changes(&forge, &["workflow.opened", "workflow.check_failed", "workflow.ready"]).await;
     assert_eq!(told[0]["data"]["pull_request"]["number"], 7);
     assert_eq!(told[0]["data"]["pull_request"]["head"]["sha"], commit('1').as_str());

@@ -28,6 +28,7 @@ const PULL_REQUEST_ACTIONS: &[(&str, &str)] = &[
     ("synchronized", "synchronize"),
     ("reopened", "reopened"),
     ("closed", "closed"),
+    ("edited", "edited"),
     ("label_updated", "labeled"),
 ];
 

@@ -21,6 +21,8 @@ const PULL_REQUEST_ACTIONS: &[&str] = &[
     "reopened",
     "closed",
     "ready_for_review",
+    "converted_to_draft",
+    "edited",
     "labeled",
 ];
 

@@ -226,6 +226,10 @@ impl Attributes {
             "reopen" => Some("reopened"),
             "close" | "merge" => Some("closed"),
             "update" if self.oldrev.is_some() => Some("synchronize"),
+            "update" => Some("edited"),
+            // All of those who have to approve have, or somebody has.
+            "approved" | "approval" => Some("approved"),
+            "unapproved" | "unapproval" => Some("unapproved"),
             _ => None,
         }
     }
@@ -292,9 +296,11 @@ mod tests {
         for (action, more, word) in [
             ("open", "", Some("opened")),
             ("update", r#""oldrev": "e","#, Some("synchronize")),
-            ("update", "", None),
+            ("update", "", Some("edited")),
             ("merge", "", Some("closed")),
-            ("approved", "", None),
+            ("approved", "", Some("approved")),
+            ("unapproval", "", Some("unapproved")),
+            ("odd", "", None),
         ] {
             let body = merge_request(action, more);
             let Some(word) = word else {

@@ -68,7 +68,7 @@ struct Author {
 const LONGEST: usize = 2_000;
 /// … and of a short one, and most commits.
 const SHORT: usize = 250;
-const COMMITS: usize = 20;
+const COMMITS: usize = 10;
 
 /// The tickets that a pull request names: by its branch, its title, its description.
 pub(crate) fn tickets(webhook: &WebhookDelivery, pull: &PullRequest) -> Vec<String> {
@@ -92,9 +92,9 @@ pub(crate) fn pull(webhook: &WebhookDelivery, pull: &PullRequest) -> Value {
         "url": said.html_url.as_deref().map(|text| cut(text, SHORT)),
         "head": {"ref": cut(&pull.head_ref, SHORT), "sha": pull.head_sha, "repo": pull.head_repository},
         "base": {"ref": cut(&pull.base_ref, SHORT), "sha": pull.base_sha, "repo": repository.map(|r| &r.full_name)},
-        "user": {"login": said.user.login, "id": said.user.id},
+        "user": {"login": cut_all(said.user.login.as_ref()), "id": said.user.id},
         "clone_url": repository.map(|r| &r.clone_url),
-        "updated_at": said.updated_at,
+        "updated_at": cut_all(said.updated_at.as_ref()),
         "tickets": tickets(webhook, pull),
     })
 }
@@ -114,7 +114,7 @@ pub(crate) fn of(webhook: &WebhookDelivery, change: &Change, verdict: Option<&Ve
             (
                 "pushed",
                 key.to_owned(),
-                after.clone(),
+                format!("{before}\n{after}"), // The same commit may be pushed again, after another.
                 pushed(webhook, git_ref, before, after),
             )
         }
@@ -133,7 +133,7 @@ pub(crate) fn of(webhook: &WebhookDelivery, change: &Change, verdict: Option<&Ve
         }
         (_, Some(Verdict::Check(check))) if check.state == State::Failed => {
             let key = key.map_or_else(|| format!("commit/{}", check.commit), ToOwned::to_owned);
-            let mark = format!("{}\n{}\n{}", check.commit, check.name, webhook.id);
+            let mark = format!("{}\n{}\n{}", check.commit, check.name, check.run);
             ("check_failed", key, mark, failed(check))
         }
         _ => return None,
@@ -214,7 +214,8 @@ fn failed(check: &Check) -> contract::Rest {
     present(json!({
         "reason": format!("{} has failed", cut(&check.name, SHORT)),
         "check": {
-            "name": cut(&check.name, SHORT), "conclusion": check.conclusion, "url": check.url, "head_sha": check.commit,
+            "name": cut(&check.name, SHORT), "conclusion": cut_all(check.conclusion.as_ref()),
+            "url": cut_all(check.url.as_ref()), "head_sha": cut(&check.commit, SHORT),
         },
     }))
 }
@@ -224,8 +225,14 @@ fn at(value: &Value, path: &str) -> Value {
     value.pointer(path).cloned().unwrap_or_default()
 }
 
+fn cut_all(text: Option<&String>) -> Option<String> {
+    text.map(|text| cut(text, SHORT))
+}
+
 fn cut(text: &str, most: usize) -> String {
-    text.chars().take(most).collect()
+    // Nothing that a terminal would take for more than text.
+    let plain = |c: char| if c.is_control() && c != '\n' { ' ' } else { c };
+    text.chars().take(most).map(plain).collect()
 }
 
 // === impl Body ===
@@ -242,8 +249,9 @@ impl Body {
 impl Commit {
     fn shown(&self) -> Value {
         json!({
-            "id": self.id, "message": cut(&self.message, SHORT), "timestamp": self.timestamp, "url": self.url,
-            "author": {"name": self.author.name, "email": self.author.email},
+            "id": cut(&self.id, SHORT), "message": cut(&self.message, SHORT),
+            "timestamp": cut_all(self.timestamp.as_ref()), "url": cut_all(self.url.as_ref()),
+            "author": {"name": cut_all(self.author.name.as_ref()), "email": cut_all(self.author.email.as_ref())},
         })
     }
 }

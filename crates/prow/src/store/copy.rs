@@ -29,7 +29,7 @@ const TABLES: &[(&str, &str, i64)] = &[
     ("notices", "event_id", 9),
     ("redeliveries", "delivery", 13),
     ("reviews", "workflow_id, reviewer", 14),
-    ("checks", "repository, hash, name", 14),
+    ("checks", "repository, hash, name, suite", 14),
 ];
 /// The version of a database.
 const VERSION: &str = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";

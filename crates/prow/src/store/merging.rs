@@ -3,19 +3,29 @@
 use super::{Error, Intent, outbox, text};
 use crate::{
     notice::change::{self, Ready},
-    verdict::{Check, Review, Verdict},
+    verdict::{self, Check, Review, Verdict},
 };
 use contract::{SourceEvent, WebhookDelivery};
+use serde_json::Value;
 use sqlx::{AnyConnection, Row as _};
 
 /// What a webhook says of a pull request.
 #[derive(Debug)]
 pub(super) struct Heard {
     pub(super) verdict: Option<Verdict>,
-    /// Its newest commit, whether it is a draft, and what is passed on of it.
-    proposal: Option<(String, bool, String)>,
-    /// When gateway took it.
-    at: i64,
+    proposal: Option<Proposal>,
+    /// When it was sent first, for what says no time of its own.
+    pub(super) at: i64,
+}
+
+/// A pull request as it was then.
+#[derive(Debug)]
+struct Proposal {
+    head: String,
+    is_draft: bool,
+    /// What is passed on of it.
+    passed_on: String,
+    at: Option<i64>,
 }
 
 /// An open pull request that may be merged. Of the builds of a service the newest counts.
@@ -36,8 +46,14 @@ impl Heard {
     pub(super) fn of(webhook: &WebhookDelivery, verdict: Option<Verdict>) -> Self {
         let proposal = match &webhook.source {
             SourceEvent::PullRequest(pull) => {
-                let passed_on = change::pull(webhook, pull).to_string();
-                Some((pull.head_sha.clone(), pull.draft, passed_on))
+                let passed_on = change::pull(webhook, pull);
+                let updated_at = passed_on.get("updated_at").and_then(Value::as_str);
+                Some(Proposal {
+                    head: pull.head_sha.clone(),
+                    is_draft: pull.draft,
+                    at: verdict::moment(updated_at),
+                    passed_on: passed_on.to_string(),
+                })
             }
             SourceEvent::Push { .. } | SourceEvent::Other => None,
         };
@@ -57,20 +73,23 @@ pub(super) async fn note(
     repository: &str,
     workflow: Option<i64>,
     heard: &Heard,
-    is_late: bool,
 ) -> Result<(), Error> {
-    // What comes late does not bring an older commit back.
-    if let (Some((head, draft, pull)), Some(id), false) = (&heard.proposal, workflow, is_late) {
-        sqlx::query("UPDATE workflows SET head = $2, draft = $3, pull = $4 WHERE id = $1")
+    if let (Some(proposal), Some(id)) = (&heard.proposal, workflow) {
+        let query =
+            "UPDATE workflows SET head = $2, draft = $3, pull = $4, head_at = $5 WHERE id = $1 AND head_at <= $5";
+        sqlx::query(query)
             .bind(id)
-            .bind(text(head))
-            .bind(i64::from(*draft))
-            .bind(text(pull))
+            .bind(text(&proposal.head))
+            .bind(i64::from(proposal.is_draft))
+            .bind(text(&proposal.passed_on))
+            .bind(proposal.at.unwrap_or(heard.at))
             .execute(&mut *connection)
             .await?;
     }
     match (&heard.verdict, workflow) {
-        (Some(Verdict::Review { by, word }), Some(id)) => review(connection, id, by, *word, heard.at).await,
+        (Some(Verdict::Review { by, word, at }), Some(id)) => {
+            review(connection, id, by, *word, at.unwrap_or(heard.at)).await
+        }
         (Some(Verdict::Check(said)), _) => check(connection, repository, said, heard.at).await,
         (Some(Verdict::Review { .. }) | None, _) => Ok(()),
     }
@@ -111,16 +130,18 @@ async fn review(connection: &mut AnyConnection, workflow: i64, by: &str, word: R
 }
 
 async fn check(connection: &mut AnyConnection, repository: &str, said: &Check, at: i64) -> Result<(), Error> {
+    // What began and ended within a second, as far as is known, has ended.
     sqlx::query(
-        "INSERT INTO checks (repository, hash, name, state, at) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (repository, hash, name) DO UPDATE SET state = excluded.state, at = excluded.at
-         WHERE checks.at <= excluded.at",
+        "INSERT INTO checks (repository, hash, name, suite, state, at) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (repository, hash, name, suite) DO UPDATE SET state = excluded.state, at = excluded.at
+         WHERE checks.at < excluded.at OR checks.at = excluded.at AND excluded.state <> 'pending'",
     )
     .bind(repository)
     .bind(text(&said.commit))
     .bind(text(&said.name))
+    .bind(text(&said.suite))
     .bind(said.state.word())
-    .bind(at)
+    .bind(said.at.unwrap_or(at))
     .execute(connection)
     .await?;
     Ok(())

@@ -39,7 +39,7 @@ impl Store {
     ) -> Result<Vec<Build>, Error> {
         // Before the transaction: a body may be long, and there is one writer.
         let change = correlation::of(webhook);
-        let heard = Heard::of(webhook, verdict::of(webhook));
+        let mut heard = Heard::of(webhook, verdict::of(webhook));
         let told = change
             .as_ref()
             .and_then(|change| notice::change::of(webhook, change, heard.verdict.as_ref()));
@@ -53,12 +53,13 @@ impl Store {
             }
         }
         let due_at = due_at(&mut transaction, webhook.id.as_str()).await?;
+        heard.at = due_at.unwrap_or(heard.at);
         let uids: Vec<&str> = builds.iter().map(|(build, ..)| build.message.id.as_str()).collect();
         let workflow_id = match (&webhook.repository, &change) {
             (Some(repository), Some(change)) => {
                 let (name, is_late) = (repository.full_name.as_str(), due_at.is_some());
                 let id = workflows::join(&mut transaction, name, change, is_late).await?;
-                merging::note(&mut transaction, name, id, &heard, is_late).await?;
+                merging::note(&mut transaction, name, id, &heard).await?;
                 id
             }
             _ => None,

@@ -84,8 +84,8 @@ impl Store {
                  SELECT id FROM workflows WHERE updated_at < $1 ORDER BY updated_at LIMIT $2)",
             "DELETE FROM reviews WHERE workflow_id IN (
                  SELECT id FROM workflows WHERE updated_at < $1 ORDER BY updated_at LIMIT $2)",
-            "DELETE FROM checks WHERE (repository, hash, name) IN (
-                 SELECT repository, hash, name FROM checks WHERE at < $1 ORDER BY at LIMIT $2)",
+            "DELETE FROM checks WHERE (repository, hash, name, suite) IN (
+                 SELECT repository, hash, name, suite FROM checks WHERE at < $1 ORDER BY at LIMIT $2)",
             "DELETE FROM workflows WHERE id IN (
                  SELECT w.id FROM workflows w WHERE w.updated_at < $1
                      AND NOT EXISTS (SELECT 1 FROM workflow_commits c WHERE c.workflow_id = w.id)
