@@ -50,7 +50,7 @@ fn answers(text: &str) -> String {
 fn ends_gracefully(text: &str) -> String {
     format!(
         "FROM forge-test/nginx\nSTOPSIGNAL SIGQUIT\n\
-         RUN echo 'events {{}} http {{ access_log off; server {{ listen 8080; location / {{ return 200 {text}; }} }} }}' \
+         RUN echo 'user root; events {{}} http {{ access_log off; server {{ listen 8080; location / {{ return 200 {text}; }} }} }}' \
          > /etc/nginx/nginx.conf\n"
     )
 }
