@@ -10,6 +10,7 @@
 --   line:<to>/<line> LIST deliveries that go one after another, the first of them being the one that is due
 --   lines:<to> HASH delivery -> the line that it is in             gone:<to> STRING it was struck from the book
 --   announce   LIST what has become of addressees, until others are told (JSON)
+--   want:<what> STRING somebody wants more than the usual
 --   intake     STRING who looks at the events that wait             note:<to>/<thing> STRING what was noted of it
 local PREFIX = ARGV[1]
 local time = redis.call('TIME')

@@ -8,13 +8,17 @@ use crate::{Bus, Error, script};
 use bytes::Bytes;
 use contract::{Message, route::List};
 use fred::{
-    interfaces::{HashesInterface as _, KeysInterface as _, ListInterface as _, SortedSetsInterface as _},
-    types::{Expiration, Value},
+    interfaces::{HashesInterface as _, ListInterface as _, SortedSetsInterface as _},
+    types::Value,
 };
 use std::{collections::HashMap, time::Duration};
 
+mod announcements;
+mod book;
 mod intake;
+mod notes;
 
+pub use announcements::Announcement;
 pub use intake::{Event, Intake};
 
 /// Carries what happened to whoever wants to know; cheap to clone.
@@ -112,7 +116,7 @@ pub enum Told {
     TurnedOff,
 }
 
-/// How fast an addressee takes deliveries.
+/// How an addressee takes deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     /// So many at a time.
@@ -124,23 +128,6 @@ pub struct Pace {
     /// Whether what is about one thing is delivered in the order in which it was sent, each when the one before it has
     /// ended.
     pub ordered: bool,
-}
-
-/// What has become of an addressee, which others are to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Announcement {
-    /// The addressee.
-    pub to: String,
-    /// `created`, `updated`, `deleted`, `disabled` or `enabled`.
-    pub what: String,
-    /// Why, if there is a reason.
-    pub why: Option<String>,
-    /// What people call it, if that was said.
-    pub label: Option<String>,
-    /// When, in milliseconds since the Unix epoch, by Redis's clock.
-    pub at: i64,
-    /// As it is kept.
-    raw: String,
 }
 
 /// How long deliveries are held, and when an addressee is left alone. One for all couriers of a list.
@@ -190,8 +177,6 @@ pub const MOST_WAITING: usize = 100_000;
 const SHARE: usize = 8;
 /// Addressees per script.
 const AT_ONCE: usize = 500;
-/// How long what was noted of a thing is kept.
-const NOTED: Duration = Duration::from_hours(7 * 24);
 /// A delivery that so many died over is dead.
 const MOST_DEATHS: u32 = 10;
 
@@ -209,8 +194,7 @@ impl Bus {
 
 impl Courier {
     /// Makes a delivery of an event for each addressee; `about` is what it is about, for those that want order. Sending it
-    /// again is harmless. Those are told whose deliveries are
-    /// full: theirs is dead, and can be seen.
+    /// again is harmless. Those are told whose deliveries are full: theirs is dead, and can be seen.
     ///
     /// # Errors
     /// When Redis is unreachable, or full; then some may have been made.
@@ -307,7 +291,7 @@ impl Courier {
         })
     }
 
-    /// Sets how fast an addressee takes deliveries.
+    /// Sets how an addressee takes deliveries.
     ///
     /// # Errors
     /// When Redis is unreachable.
@@ -352,7 +336,7 @@ impl Courier {
         })
     }
 
-    /// The pace and health of an addressee: `cap`, `rate`, `failures`, `open` (until when its circuit is broken), `off`
+    /// The pace and health of an addressee: `cap`, `rate`, `lease` (ms), `ordered`, `failures`, `open` (until when its circuit is broken), `off`
     /// (why it was given up), `off_at`; empty while nothing is known.
     ///
     /// # Errors
@@ -420,122 +404,6 @@ impl Courier {
         Ok(due.max(in_line))
     }
 
-    /// What is written of each addressee, by its name; the courier does not read it.
-    ///
-    /// # Errors
-    /// When Redis is unreachable.
-    pub async fn book(&self) -> Result<HashMap<String, String>, Error> {
-        let key = self.key("book", "");
-        let book = self.bus.client().hgetall(&key).await;
-        book.map_err(|source| Error::redis(source, "read", &key))
-    }
-
-    /// What is written of one of them.
-    ///
-    /// # Errors
-    /// When Redis is unreachable.
-    pub async fn written(&self, to: &str) -> Result<Option<String>, Error> {
-        let key = self.key("book", "");
-        let text = self.bus.client().hget(&key, to).await;
-        text.map_err(|source| Error::redis(source, "read", &key))
-    }
-
-    /// How often the book was written in.
-    ///
-    /// # Errors
-    /// When Redis is unreachable.
-    pub async fn edition(&self) -> Result<i64, Error> {
-        let key = self.key("edition", "");
-        let edition: Result<Option<i64>, _> = self.bus.client().get(&key).await;
-        edition
-            .map(Option::unwrap_or_default)
-            .map_err(|source| Error::redis(source, "read", &key))
-    }
-
-    /// Writes something of an addressee into the book, what people call it, and its pace; whether what is there was still
-    /// `before` (nothing, if it is empty).
-    ///
-    /// # Errors
-    /// When Redis is unreachable; then it may or may not have been written.
-    pub async fn write(&self, to: &str, label: &str, before: &str, text: &str, pace: Pace) -> Result<bool, Error> {
-        let args = [to, before, text, label].map(Value::from);
-        let args = args.into_iter().chain(pace.words()).collect();
-        let answer = self.run(&self.bus.scripts().courier_book, "write", args).await?;
-        Ok(answer.text(0) == "ok")
-    }
-
-    /// Strikes an addressee from the book, with all that waits for it; whether what was there was still `before`.
-    ///
-    /// # Errors
-    /// When Redis is unreachable; then it may or may not have been struck.
-    pub async fn strike(&self, to: &str, label: &str, before: &str) -> Result<bool, Error> {
-        let args = vec![to.into(), before.into(), "".into(), label.into()];
-        let answer = self.run(&self.bus.scripts().courier_book, "strike", args).await?;
-        Ok(answer.text(0) == "ok")
-    }
-
-    /// What has become of addressees since others were told, the oldest first, 100 at most.
-    ///
-    /// # Errors
-    /// When Redis is unreachable.
-    pub async fn announcements(&self) -> Result<Vec<Announcement>, Error> {
-        let key = self.key("announce", "");
-        let kept = self.bus.client().lrange(&key, 0, 99).await;
-        let kept: Vec<String> = kept.map_err(|source| Error::redis(source, "read", &key))?;
-        Ok(kept.into_iter().filter_map(Announcement::read).collect())
-    }
-
-    /// Others were told.
-    ///
-    /// # Errors
-    /// When Redis is unreachable.
-    pub async fn announced(&self, announcement: &Announcement) -> Result<(), Error> {
-        let key = self.key("announce", "");
-        let gone: Result<i64, _> = self.bus.client().lrem(&key, 1, announcement.raw.as_str()).await;
-        gone.map(drop).map_err(|source| Error::redis(source, "forget", &key))
-    }
-
-    /// Says that somebody wants more than the usual, for a while.
-    ///
-    /// # Errors
-    /// When Redis is unreachable.
-    pub async fn want(&self, what: &str, for_: Duration) -> Result<(), Error> {
-        let key = self.key("want:", what);
-        let expires = Some(Expiration::EX(i64::try_from(for_.as_secs()).unwrap_or(i64::MAX)));
-        let set = self.bus.client().set(&key, 1, expires, None, false).await;
-        set.map_err(|source| Error::redis(source, "write", &key))
-    }
-
-    /// Whether somebody does.
-    ///
-    /// # Errors
-    /// When Redis is unreachable.
-    pub async fn is_wanted(&self, what: &str) -> Result<bool, Error> {
-        let key = self.key("want:", what);
-        let found = self.bus.client().exists(&key).await;
-        found.map_err(|source| Error::redis(source, "read", &key))
-    }
-
-    /// What was noted of a thing for an addressee.
-    ///
-    /// # Errors
-    /// When Redis is unreachable.
-    pub async fn noted(&self, to: &str, thing: &str) -> Result<Option<String>, Error> {
-        let key = self.key("note:", &format!("{to}/{thing}"));
-        let text = self.bus.client().get(&key).await;
-        text.map_err(|source| Error::redis(source, "read", &key))
-    }
-
-    /// Notes something of a thing for an addressee, for a week.
-    ///
-    /// # Errors
-    /// When Redis is unreachable.
-    pub async fn note(&self, to: &str, thing: &str, text: &str) -> Result<(), Error> {
-        let seconds = NOTED.as_secs().to_string();
-        let args = vec![to.into(), thing.into(), text.into(), seconds.into()];
-        self.run(&self.bus.scripts().courier_note, "note", args).await.map(drop)
-    }
-
     fn key(&self, kind: &str, name: &str) -> String {
         format!("{}{kind}{name}", self.prefix)
     }
@@ -566,27 +434,10 @@ impl Courier {
     }
 }
 
-// === impl Announcement ===
-
-impl Announcement {
-    fn read(raw: String) -> Option<Self> {
-        let said: serde_json::Value = serde_json::from_str(&raw).ok()?;
-        let text = |name: &str| said.get(name)?.as_str().map(str::to_owned);
-        Some(Self {
-            to: text("to")?,
-            what: text("what")?,
-            why: text("why"),
-            label: text("label"),
-            at: said.get("at")?.as_i64()?,
-            raw,
-        })
-    }
-}
-
 // === impl Pace ===
 
 impl Pace {
-    /// So many at a time, so many per second (0: as they come), in whatever order.
+    /// So many at a time, so many per second (0: as they come), in whatever order, held for as long as others.
     pub const fn new(at_once: u32, per_second: u32) -> Self {
         Self {
             at_once,
@@ -643,11 +494,13 @@ impl Health {
     }
 }
 
-/// Adds an event to those that a script sends: the key of its record, if it waits on a list, and its addressees.
+/// How a script is told that something is of use for a few minutes only.
 const fn brief(is_brief: bool) -> &'static str {
     if is_brief { "1" } else { "" }
 }
 
+/// Adds an event to those that a script sends: its name, the key of its record, if it waits on a list, what it is about, and
+/// how long it is of use; and its addressees.
 fn listed(args: &mut Vec<Value>, [event, record, about, brief]: [&str; 4], payload: &Bytes, to: &[String]) {
     args.extend([
         event.into(),

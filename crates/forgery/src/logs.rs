@@ -418,21 +418,37 @@ mod tests {
         let (bus, id): (_, BuildId) = (bus(&redis), "b".parse().unwrap());
         bus.ready().await.unwrap();
         let (log, task) = open(bus.log_writer(&id), 1);
-        let ((printed, tail), lines) = read_while(&bus, &id, async {
+        let (printed, lines) = read_while(&bus, &id, async {
             let printed = print(log, 4).await;
-            (printed, task.end().await)
+            task.end().await;
+            printed
         })
         .await;
         assert_eq!(lines.len(), printed);
-        let last: Vec<_> = lines
-            .iter()
-            .rev()
-            .take(TAIL)
-            .rev()
-            .map(|line| line.text.get(..TAIL_CHARS).unwrap())
-            .collect();
-        assert_eq!(tail, last);
         assert!(lines.iter().all(|line| line.stream == Stream::Stdout), "none was cut");
+    }
+
+    #[tokio::test]
+    async fn a_failure_has_the_last_20_lines_of_400_characters() {
+        let redis = Redis::start();
+        let (bus, id): (_, BuildId) = (bus(&redis), "b".parse().unwrap());
+        bus.ready().await.unwrap();
+        let (log, task) = open(bus.log_writer(&id), 1);
+        // More than one chunk, so that they are those of the last, and of none before it.
+        (0..200).for_each(|n| log.line(line(n)));
+        log.say("the \u{7}end");
+        drop(log);
+        let (tail, _) = read_while(&bus, &id, task.end()).await;
+        assert_eq!(tail.len(), TAIL);
+        assert_eq!(
+            tail.last().unwrap(),
+            "the end",
+            "nothing that a terminal would ring for"
+        );
+        let texts: Vec<_> = (181..200)
+            .map(|n| line(n).text.chars().take(TAIL_CHARS).collect::<String>())
+            .collect();
+        assert_eq!(tail[..19], texts);
     }
 
     #[tokio::test]

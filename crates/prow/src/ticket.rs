@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tickets_are_found_where_people_write_them() {
+    fn tickets_are_found_where_people_write_them_and_utf_8_is_none() {
         let found = |branch: Option<&str>, texts: &[&str]| named_in(branch, texts).join(" ");
         assert_eq!(found(Some("ann/abc-123-fix-it"), &[]), "ABC-123");
         assert_eq!(

@@ -3,6 +3,9 @@
 //! Reviews in the words of GitHub (`pull_request_review`) and GitLab (`approved`, `unapproved` of a merge request), of those
 //! who have a say in the repository; checks in the words of GitHub and Gitea (`check_run`, `status`). Webhooks of Gitea do not
 //! tell who may approve, so nobody's approval counts there.
+//!
+//! <https://docs.github.com/en/webhooks/webhook-events-and-payloads>,
+//! <https://docs.gitlab.com/user/project/integrations/webhook_events/#merge-request-events>.
 
 use contract::{Provider, Timestamp, WebhookDelivery};
 use serde::Deserialize;

@@ -503,7 +503,7 @@ async fn who_wants_order_gets_what_is_about_one_thing_one_after_another() {
 }
 
 #[tokio::test]
-async fn a_line_has_an_end() {
+async fn the_1001st_delivery_of_a_line_is_dead_and_told() {
     let (redis, courier) = courier().await;
     let ordered = Pace {
         ordered: true,
@@ -521,7 +521,7 @@ async fn a_line_has_an_end() {
 }
 
 #[tokio::test]
-async fn who_takes_long_is_given_long() {
+async fn a_delivery_is_held_for_its_addressees_own_lease() {
     let (_redis, courier) = courier().await;
     let slow = Pace {
         lease: Some(Duration::from_mins(5)),
@@ -575,7 +575,22 @@ async fn what_becomes_of_addressees_is_noted_until_others_were_told() {
 }
 
 #[tokio::test]
-async fn what_is_wanted_is_wanted_for_a_while() {
+async fn of_what_becomes_of_addressees_the_newest_1000_are_noted() {
+    let (redis, courier) = courier().await;
+    for n in 0..505 {
+        courier.turn_off("a", &format!("{n}")).await.unwrap();
+        courier.turn_on("a").await.unwrap();
+    }
+    assert_eq!(
+        redis.cli(&["LLEN", "{forge:notifications}:deliveries:announce"]),
+        "1000"
+    );
+    let told = courier.announcements().await.unwrap();
+    assert_eq!((told.len(), told[0].why.as_deref()), (100, Some("5")));
+}
+
+#[tokio::test]
+async fn a_wish_ends_by_itself() {
     let (_redis, courier) = courier().await;
     assert!(!courier.is_wanted("logs").await.unwrap());
     courier.want("logs", Duration::from_secs(1)).await.unwrap();

@@ -24,10 +24,16 @@ pub(super) struct Relay {
 pub(super) struct Passing<'a> {
     relay: &'a Relay,
     build: &'a BuildId,
+    shown: Shown,
+    last: Instant,
+}
+
+/// So many lines as are passed on at once.
+#[derive(Debug, Default)]
+struct Shown {
     lines: Vec<Value>,
     bytes: usize,
     skipped: u64,
-    last: Instant,
 }
 
 /// Namespace of the ids.
@@ -57,9 +63,7 @@ impl Relay {
         Passing {
             relay: self,
             build,
-            lines: Vec::new(),
-            bytes: 0,
-            skipped: 0,
+            shown: Shown::default(),
             last: Instant::now(),
         }
     }
@@ -86,24 +90,16 @@ impl Passing<'_> {
         if !self.relay.is_wanted().await {
             return;
         }
-        for line in &chunk.lines {
-            if self.bytes > MOST_BYTES {
-                self.skipped += 1;
-            } else {
-                let shown = shown(line);
-                self.bytes += shown.to_string().len();
-                self.lines.push(shown);
-            }
-        }
+        chunk.lines.iter().for_each(|line| self.shown.add(line));
     }
 
     /// Sends what there is, if it is time; at the end in any case.
     pub(super) async fn send(&mut self, seq: u64, is_end: bool) {
         let is_time = is_end || self.last.elapsed() >= PAUSE;
-        if self.lines.is_empty() || !is_time {
+        if self.shown.lines.is_empty() || !is_time {
             return;
         }
-        let (uid, lines) = (self.build.as_str(), std::mem::take(&mut self.lines));
+        let (uid, shown) = (self.build.as_str(), std::mem::take(&mut self.shown));
         let resource = Resource {
             kind: "Build".to_owned(),
             api_version: "forge/v1".to_owned(),
@@ -114,9 +110,9 @@ impl Passing<'_> {
         let id = Uuid::new_v5(&LINES, format!("{uid}\n{seq}\n{is_end}").as_bytes());
         let mut notice = Notification::new(id, "build.log", clock::now(), resource);
         (notice.version, notice.sequence_hint) = (seq, seq);
-        notice.data.insert("lines".to_owned(), lines.into());
-        notice.data.insert("skipped".to_owned(), json!(self.skipped));
-        (self.bytes, self.skipped, self.last) = (0, 0, Instant::now());
+        notice.data.insert("lines".to_owned(), shown.lines.into());
+        notice.data.insert("skipped".to_owned(), json!(shown.skipped));
+        self.last = Instant::now();
         // It is shown elsewhere, too, and nothing depends on that.
         if let Err(error) = self.relay.notifications.send(&notice).await {
             tracing::debug!(error = %chassis::chain(&error), "lines of a log cannot be passed on");
@@ -124,7 +120,45 @@ impl Passing<'_> {
     }
 }
 
-fn shown(line: &LogLine) -> Value {
-    let text: String = line.text.chars().take(LONGEST).collect();
-    json!({"t": line.t, "stream": line.stream, "text": text})
+// === impl Shown ===
+
+impl Shown {
+    fn add(&mut self, line: &LogLine) {
+        if self.bytes >= MOST_BYTES {
+            self.skipped += 1;
+            return;
+        }
+        let text: String = line.text.chars().take(LONGEST).collect();
+        let line = json!({"t": line.t, "stream": line.stream, "text": text});
+        self.bytes += line.to_string().len();
+        self.lines.push(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::{Stage, Stream};
+
+    #[test]
+    fn what_comes_faster_than_it_is_shown_is_skipped_and_counted() {
+        let line = |text: String| LogLine {
+            t: 1,
+            stage: Stage::Building,
+            stream: Stream::Stderr,
+            step: None,
+            text,
+        };
+        let mut shown = Shown::default();
+        shown.add(&line("\u{1b}".repeat(5_000)));
+        (0..1_000).for_each(|n| shown.add(&line(format!("line {n}"))));
+        assert_eq!(shown.lines.len() as u64 + shown.skipped, 1_001);
+        assert_eq!(shown.lines[0]["text"].as_str().unwrap().chars().count(), LONGEST);
+        assert_eq!(
+            (&shown.lines[1]["text"], &shown.lines[1]["stream"]),
+            (&json!("line 0"), &json!("stderr"))
+        );
+        let bytes = serde_json::to_string(&shown.lines).unwrap().len();
+        assert!((MOST_BYTES..MOST_BYTES + 7 * LONGEST).contains(&bytes), "{bytes}");
+    }
 }

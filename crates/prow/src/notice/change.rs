@@ -64,7 +64,7 @@ struct Author {
     email: Option<String>,
 }
 
-/// A notification is not to be longer than 20 KiB: most characters of a text in it …
+/// A notification is to be about 20 KiB at most, as much as every receiver takes: most characters of a text in it …
 const LONGEST: usize = 2_000;
 /// … and of a short one, and most commits.
 const SHORT: usize = 250;
@@ -253,5 +253,47 @@ impl Commit {
             "timestamp": cut_all(self.timestamp.as_ref()), "url": cut_all(self.url.as_ref()),
             "author": {"name": cut_all(self.author.name.as_ref()), "email": cut_all(self.author.email.as_ref())},
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{correlation, verdict};
+    use contract::{Message as _, Provider, Repository, Timestamp};
+
+    #[test]
+    fn what_is_told_of_a_push_is_short_whatever_is_in_it() {
+        let long = "\u{1b}".repeat(50_000);
+        let commit = json!({"id": long, "message": long, "timestamp": long, "url": long,
+            "author": {"name": long, "email": long}});
+        let body = json!({"commits": vec![commit; 100]}).to_string();
+        let source = SourceEvent::Push {
+            git_ref: "refs/heads/main".to_owned(),
+            before: "0".repeat(40),
+            after: "a".repeat(40),
+            deleted: false,
+            message: None,
+        };
+        let id = "72d3162e-cc78-11e3-81ab-4c9367dc0958".parse().unwrap();
+        let mut webhook = WebhookDelivery::new(id, Provider::Github, "push", Timestamp::from_millis(5), source, body);
+        let url = "https://github.com/o/r.git".parse().unwrap();
+        webhook.repository = Some(Repository::new("o/r".parse().unwrap(), url, Some("main".into())));
+        let change = correlation::of(&webhook).unwrap();
+        let told = of(&webhook, &change, verdict::of(&webhook).as_ref()).unwrap();
+        assert_eq!((told.event_type.as_str(), told.version), ("workflow.pushed", 5));
+        assert_eq!(told.data["push"]["commits"].as_array().unwrap().len(), COMMITS);
+        let text = told.to_json().unwrap();
+        assert!(text.len() < 20 * 1_024, "{}", text.len());
+        assert!(!text.contains("u001b"), "no control characters");
+        // The same push by another hook is the same; the same commit after another one is not.
+        let mut other = webhook;
+        other.id = "72d3162e-cc78-11e3-81ab-4c9367dc0959".parse().unwrap();
+        let id_of = |webhook: &WebhookDelivery| of(webhook, &correlation::of(webhook).unwrap(), None).unwrap().event_id;
+        assert_eq!(id_of(&other), told.event_id);
+        if let SourceEvent::Push { before, .. } = &mut other.source {
+            *before = "b".repeat(40);
+        }
+        assert_ne!(id_of(&other), told.event_id);
     }
 }
