@@ -89,8 +89,8 @@ const SPARE: Duration = Duration::from_secs(10);
 
 impl Channel {
     /// Tries once.
-    pub(crate) async fn tell(&self, telling: Telling<'_>) -> Reply {
-        match self {
+    pub(crate) async fn tell(&self, telling: &Telling<'_>) -> Reply {
+        let told = match self {
             Self::Webhook(webhook) => webhook.tell(telling).await,
             Self::Slack(slack) => slack.tell(telling).await,
             Self::Email(email) => email.tell(telling).await,
@@ -99,7 +99,8 @@ impl Channel {
             Self::Dashboard(dashboard) => dashboard.tell(telling).await,
             Self::Agent(agent) => agent.tell(telling).await,
             Self::Linear(linear) => linear.tell(telling).await,
-        }
+        };
+        told.unwrap_or_else(|reply| reply)
     }
 
     /// Where it connects to.
@@ -132,6 +133,7 @@ impl Channel {
             }),
             // Lines of a log make sense in their order.
             Self::Dashboard(_) => Some(Pace {
+                lease: Some(self.patience() + SPARE),
                 ordered: true,
                 ..Pace::new(1, per_second.max(LINES_PER_SECOND))
             }),

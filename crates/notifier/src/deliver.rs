@@ -132,7 +132,7 @@ impl Deliver {
             tokio::time::sleep(PATIENCE).await;
         };
         tokio::select! {
-            told = tokio::time::timeout(patience, channel.tell(telling)) => {
+            told = tokio::time::timeout(patience, channel.tell(&telling)) => {
                 told.unwrap_or_else(|_elapsed| Reply::Nothing(format!("it took longer than {} s", patience.as_secs())))
             }
             // Another notifier asks again; nobody waits for five minutes for this one to stop.

@@ -3,6 +3,9 @@
 use contract::Notification;
 use serde_json::Value;
 
+/// The service that a project has if it names none.
+const USUAL: &str = "default";
+
 /// A notification in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Words {
@@ -39,6 +42,12 @@ pub(crate) fn is_news(notification: &Notification) -> bool {
         "Endpoint" => ["disabled", "test"].contains(&change(notification)),
         _ => false,
     }
+}
+
+/// What builds of a service are called as checks of their commits: `forge`, or `forge/<service>` where it has a name.
+pub(crate) fn check_name(notification: &Notification) -> String {
+    let service = text(notification, "service").filter(|service| *service != USUAL);
+    service.map_or_else(|| "forge".to_owned(), |service| format!("forge/{service}"))
 }
 
 /// A text of what a notification carries.
@@ -86,6 +95,11 @@ impl Words {
             facts,
             tail: tail.map(ToOwned::to_owned).collect(),
         }
+    }
+
+    /// The end of the log, in which nothing ends a block of Markdown that it stands in.
+    pub(crate) fn unfenced_tail(&self) -> String {
+        self.tail.join("\n").replace("```", "'''")
     }
 }
 

@@ -260,7 +260,7 @@ async fn a_key_that_linear_does_not_know_is_a_dead_letter_that_says_so() {
 }
 
 #[tokio::test]
-async fn an_agent_is_asked_to_do_what_follows() {
+async fn each_event_asks_the_agent_for_its_task_and_good_news_for_none() {
     let server = Recorder::start(|asked, _| match asked.header("authorization") {
         "Bearer k-1" => answer(200, json!({"deployment_id": "d-1"})),
         _ => answer(401, json!({"detail": "no"})),

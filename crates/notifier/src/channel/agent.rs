@@ -2,7 +2,7 @@
 //! what has failed is recovered, by them.
 //!
 //! Two kinds are spoken to: the `AgentAPI` of the project whose webhooks Forge takes over (`POST /deploy/code`,
-//! `/validate/code`, `/workflow/merge`, `/recovery/failure`; bodies as its event processor sends them), and
+//! `/validate/code`, `/workflow/merge`, `/recovery/failure`; bodies as its `event_processor.js` sends them), and
 //! [coder/agentapi](https://github.com/coder/agentapi/blob/main/openapi.json), which gets a message once its agent is
 //! `stable`.
 
@@ -68,11 +68,7 @@ impl Agent {
         }
     }
 
-    pub(super) async fn tell(&self, telling: Telling<'_>) -> Reply {
-        self.told(&telling).await.unwrap_or_else(|reply| reply)
-    }
-
-    async fn told(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
+    pub(super) async fn tell(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
         let notification = telling.notification()?;
         let Some(task) = Task::of(&notification) else {
             return Ok(Reply::NothingToSay);
@@ -112,7 +108,7 @@ impl Agent {
     }
 
     fn headers(&self, telling: &Telling<'_>) -> Vec<(String, String)> {
-        // What is asked for twice, because somebody died, is to be done once.
+        // What is asked for twice, because somebody died, is to be done once: draft-ietf-httpapi-idempotency-key-header.
         let once = ("idempotency-key".to_owned(), telling.head.event_id.to_string());
         let bearer = self.key.as_ref().map(|key| format!("Bearer {}", key.expose()));
         let bearer = bearer.map(|bearer| ("authorization".to_owned(), bearer));
@@ -274,7 +270,7 @@ fn check(notification: &Notification, repository: &Value) -> Value {
     };
     json!({
         "id": notification.resource.uid,
-        "name": field("name").unwrap_or_else(|| json!(format!("forge/{}", wording::text(notification, "service").unwrap_or_default()))),
+        "name": field("name").unwrap_or_else(|| json!(wording::check_name(notification))),
         "status": "completed",
         "conclusion": field("conclusion").unwrap_or_else(|| json!(usual)),
         "completed_at": notification.timestamp,

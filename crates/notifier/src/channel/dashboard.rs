@@ -29,11 +29,7 @@ impl Dashboard {
         &self.url
     }
 
-    pub(super) async fn tell(&self, telling: Telling<'_>) -> Reply {
-        self.told(&telling).await.unwrap_or_else(|reply| reply)
-    }
-
-    async fn told(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
+    pub(super) async fn tell(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
         let notification = telling.notification()?;
         if notification.event_type == LOG {
             let answer = self.post(telling, &notification, "logs", &lines(&notification)).await?;

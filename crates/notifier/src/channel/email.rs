@@ -53,15 +53,12 @@ impl Email {
         &self.url
     }
 
-    pub(super) async fn tell(&self, telling: Telling<'_>) -> Reply {
-        let notification = match telling.notification() {
-            Ok(notification) => notification,
-            Err(reply) => return reply,
-        };
+    pub(super) async fn tell(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
+        let notification = telling.notification()?;
         if Words::new(&notification).mood == Mood::Pending || !is_news(&notification) {
-            return Reply::NothingToSay; // Mail is for what has ended.
+            return Ok(Reply::NothingToSay); // Mail is for what has ended.
         }
-        self.send(&notification).await
+        Ok(self.send(&notification).await)
     }
 
     async fn send(&self, notification: &Notification) -> Reply {

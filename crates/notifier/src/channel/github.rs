@@ -46,9 +46,6 @@ struct Place<'a> {
 
 /// Most characters of what GitHub says that are shown.
 const LONGEST: usize = 140;
-const CONTEXT: &str = "forge";
-/// The service that a project has if it names none.
-const USUAL: &str = "default";
 /// After a secondary limit without a word, so long is to be waited at least.
 const SECONDARY: Duration = Duration::from_mins(1);
 
@@ -140,12 +137,6 @@ impl Github {
             _ => answer.into(),
         }
     }
-}
-
-/// What builds of a service are called at their commits.
-fn context(notification: &Notification) -> String {
-    let service = wording::text(notification, "service").filter(|service| *service != USUAL);
-    service.map_or_else(|| CONTEXT.to_owned(), |service| format!("{CONTEXT}/{service}"))
 }
 
 fn headers(token: &str) -> Vec<(String, String)> {

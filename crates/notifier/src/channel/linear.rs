@@ -111,11 +111,7 @@ impl Linear {
         &self.api
     }
 
-    pub(super) async fn tell(&self, telling: Telling<'_>) -> Reply {
-        self.told(&telling).await.unwrap_or_else(|reply| reply)
-    }
-
-    async fn told(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
+    pub(super) async fn tell(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
         let notification = telling.notification()?;
         let tickets = notification.data.get("tickets").and_then(Value::as_array);
         let tickets: Vec<_> = tickets.into_iter().flatten().filter_map(Value::as_str).collect();
@@ -302,9 +298,8 @@ fn comment(notification: &Notification) -> String {
         text.push_str(url);
     }
     if !words.tail.is_empty() {
-        let tail = words.tail.join("\n").replace("```", "'''");
         text.push_str("\n\n```\n");
-        text.push_str(&tail);
+        text.push_str(&words.unfenced_tail());
         text.push_str("\n```");
     }
     cut(&text, LONGEST)

@@ -65,12 +65,11 @@ impl Slack {
         &self.url
     }
 
-    pub(super) async fn tell(&self, telling: Telling<'_>) -> Reply {
-        let told = match &self.bot {
-            None => self.post(&telling).await,
-            Some((token, channel)) => self.keep_current(&telling, token, channel).await,
-        };
-        told.unwrap_or_else(|reply| reply)
+    pub(super) async fn tell(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
+        match &self.bot {
+            None => self.post(telling).await,
+            Some((token, channel)) => self.keep_current(telling, token, channel).await,
+        }
     }
 
     async fn post(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
@@ -178,8 +177,8 @@ fn message(notification: &Notification) -> Map<String, Value> {
         blocks.push(section(&facts.join("\n")));
     }
     if !words.tail.is_empty() {
-        // The end is what matters; nothing that is in it ends the block that it stands in.
-        let tail = escaped(&words.tail.join("\n")).replace("```", "'''");
+        // The end is what matters.
+        let tail = escaped(&words.unfenced_tail());
         let skipped = tail.chars().count().saturating_sub(LONGEST - 10);
         let tail: String = tail.chars().skip(skipped).collect();
         blocks.push(section(&format!("```\n{tail}\n```")));

@@ -50,12 +50,10 @@ impl Webhook {
         &self.url
     }
 
-    pub(super) async fn tell(&self, telling: Telling<'_>) -> Reply {
-        let signed = self.sign(telling.head, telling.payload, telling.now, telling.traceparent);
-        match client::exchange(telling.client, signed).await {
-            Ok(answer) => answer.into(),
-            Err(reply) => reply,
-        }
+    pub(super) async fn tell(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
+        let (body, traceparent) = (telling.payload.clone(), telling.traceparent.clone());
+        let signed = self.sign(telling.head, body, telling.now, traceparent);
+        Ok(client::exchange(telling.client, signed).await?.into())
     }
 
     /// Signs a notification at that time (seconds since the Unix epoch).

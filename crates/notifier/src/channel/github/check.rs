@@ -2,7 +2,7 @@
 //!
 //! <https://docs.github.com/en/rest/checks/runs>.
 
-use super::{Github, Place, context};
+use super::{Github, Place};
 use crate::{
     channel::{Telling, Told, cut},
     client::Answer,
@@ -46,11 +46,7 @@ impl GithubCheck {
         self.0.url()
     }
 
-    pub(in crate::channel) async fn tell(&self, telling: Telling<'_>) -> Reply {
-        self.told(&telling).await.unwrap_or_else(|reply| reply)
-    }
-
-    async fn told(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
+    pub(in crate::channel) async fn tell(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
         let notification = telling.notification()?;
         let (Some(run), Some(place)) = (run(&notification), self.0.place(&notification)) else {
             return Ok(Reply::NothingToSay);
@@ -62,7 +58,10 @@ impl GithubCheck {
         }
         let known = match before {
             Some(note) => Some(note.id),
-            None => match self.find(telling, place, &context(&notification), uid).await? {
+            None => match self
+                .find(telling, place, &wording::check_name(&notification), uid)
+                .await?
+            {
                 Ok(found) => found,
                 Err(answer) => return Ok(self.0.judge(answer, place, "checks")),
             },
@@ -136,7 +135,7 @@ fn run(notification: &Notification) -> Option<Value> {
     };
     let annotations: Vec<_> = annotations.iter().take(ANNOTATIONS).map(Annotation::shown).collect();
     let mut run = json!({
-        "name": context(notification),
+        "name": wording::check_name(notification),
         "head_sha": notification.correlation.commit,
         "external_id": notification.resource.uid,
         "status": status,
@@ -152,9 +151,7 @@ fn run(notification: &Notification) -> Option<Value> {
         fields.insert("completed_at".to_owned(), json!(notification.timestamp));
     }
     if !words.tail.is_empty() {
-        // Nothing that is in it ends the block that it stands in.
-        let tail: Vec<_> = words.tail.iter().map(|line| line.replace("```", "'''")).collect();
-        let text = format!("```text\n{}\n```", tail.join("\n"));
+        let text = format!("```text\n{}\n```", words.unfenced_tail());
         fields
             .get_mut("output")?
             .as_object_mut()?

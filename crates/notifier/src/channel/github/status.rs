@@ -2,7 +2,7 @@
 //!
 //! <https://docs.github.com/en/rest/commits/statuses#create-a-commit-status>.
 
-use super::{Github, LONGEST, context};
+use super::{Github, LONGEST};
 use crate::{
     channel::{Telling, Told, cut},
     outcome::Reply,
@@ -33,16 +33,12 @@ impl GithubStatus {
         self.0.url()
     }
 
-    pub(in crate::channel) async fn tell(&self, telling: Telling<'_>) -> Reply {
-        self.told(&telling).await.unwrap_or_else(|reply| reply)
-    }
-
-    async fn told(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
+    pub(in crate::channel) async fn tell(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
         let notification = telling.notification()?;
         let (Some(state), Some(place)) = (state(&notification), self.0.place(&notification)) else {
             return Ok(Reply::NothingToSay);
         };
-        let context = context(&notification);
+        let context = wording::check_name(&notification);
         // Of the statuses of a context the last one counts: what is late, or is about a build that another one has taken the
         // place of, is not to be the last.
         let thing = format!("{}/{}/{}/{context}", place.owner, place.repo, place.commit);
