@@ -258,7 +258,7 @@ impl Fetch {
 
     fn explain(&self, error: &gix::Error) -> BuildFailure {
         let text = describe(error);
-        let lower = text.to_lowercase();
+        let lower = without_addresses(&text).to_lowercase();
         let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
         if says(&["too large to fit in memory", "allocation limit"]) {
             let most = self.most_bytes / (1024 * 1024);
@@ -288,6 +288,12 @@ impl Fetch {
         };
         BuildFailure::new(Kind::CommitNotFound, text)
     }
+}
+
+/// What an error says besides where: a port or a name may look like a status.
+fn without_addresses(text: &str) -> String {
+    let words = text.split_whitespace().filter(|word| !word.contains("://"));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn find_whole(repository: &Repository, name: &str) -> Option<ObjectId> {
@@ -342,4 +348,15 @@ pub(super) fn describe(error: &gix::Error) -> String {
     let mut parts: Vec<String> = error.iter_errors().map(ToString::to_string).collect();
     parts.dedup();
     parts.join(": ").replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_says_nothing_about_what_went_wrong() {
+        let text = "Received HTTP status 404: for url (http://127.0.0.1:40151/e2e/credential.git/info/refs?service=x)";
+        assert_eq!(without_addresses(text), "Received HTTP status 404: for url");
+    }
 }
