@@ -99,6 +99,12 @@ local function step(id, to, line)
   end
 end
 
+-- Nobody knows a delivery any more: it is in no one's way.
+local function forget(id, to)
+  local line = redis.call('HGET', key('lines:', to), id)
+  if line then step(id, to, line) end
+end
+
 -- One delivery less to wait for; after the last one, what was delivered is kept as long as it may be asked for again.
 local function close(event, dead, brief)
   local open = key('open:', event)

@@ -13,6 +13,8 @@ for _, id in ipairs(held) do
     else
       wait(id, d[2], to, NOW)
     end
+  elseif not d[1] then
+    forget(id, to)
   end
   look_again(to)
 end

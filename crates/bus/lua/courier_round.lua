@@ -34,11 +34,10 @@ local function take(to, id, own)
   local d = redis.call('HMGET', key('d:', id), 'failures', 'sent', 'event', 'token')
   local payload = d[3] and (events[d[3]] or redis.call('GET', key('event:', d[3])))
   if not payload then
-    local line = not d[3] and redis.call('HGET', key('lines:', to), id)
     if d[3] then
       bury(id, d[3], 'what was to be delivered is not kept any more: it has waited for too long')
-    elseif line then
-      step(id, to, line)
+    else
+      forget(id, to)
     end
     return false
   end

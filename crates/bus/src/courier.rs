@@ -336,8 +336,8 @@ impl Courier {
         })
     }
 
-    /// The pace and health of an addressee: `cap`, `rate`, `lease` (ms), `ordered`, `failures`, `open` (until when its circuit is broken), `off`
-    /// (why it was given up), `off_at`; empty while nothing is known.
+    /// The pace and health of an addressee: `cap`, `rate`, `lease` (ms), `ordered`, `failures`, `open` (until when its circuit
+    /// is broken), `off` (why it was given up), `off_at`; empty while nothing is known.
     ///
     /// # Errors
     /// When Redis is unreachable.

@@ -677,3 +677,28 @@ async fn what_is_of_use_for_minutes_is_kept_for_minutes_and_is_no_dead_letter() 
     assert!(courier.newest(None, 10).await.unwrap().is_empty());
     assert_eq!(ids(&take(&courier).await), ["e2/a"]);
 }
+
+#[tokio::test]
+async fn a_line_goes_on_when_its_first_is_forgotten_while_it_is_delivered() {
+    let (redis, courier) = courier().await;
+    let ordered = Pace {
+        ordered: true,
+        ..Pace::new(8, 0)
+    };
+    courier.pace("a", ordered).await.unwrap();
+    send_about(&courier, "e1", "x", &["a"]).await;
+    send_about(&courier, "e2", "x", &["a"]).await;
+    let short = Patience {
+        lease: Duration::from_millis(20),
+        ..PATIENCE
+    };
+    let taken = courier.round(&[], 10, short).await.unwrap().taken;
+    assert_eq!(ids(&taken), ["e1/a"]);
+    redis.cli(&["DEL", "{forge:notifications}:deliveries:d:e1/a"]);
+    assert_eq!(settle(&courier, &taken[0], Fate::Done, Health::Well).await, Told::Stale);
+    testkit::eventually("its lease ends", async || {
+        (courier.reap().await.unwrap() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(ids(&take(&courier).await), ["e2/a"]);
+}
