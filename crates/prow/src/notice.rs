@@ -5,7 +5,7 @@ pub(crate) mod service;
 
 use crate::store::{Build, Deployment, Error, Intent, Status};
 use bus::clock;
-use contract::{BuildStatus, Correlation, Metadata, Notification, Resource, Terminal};
+use contract::{BuildStatus, Correlation, Notification, Resource, Terminal};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -69,7 +69,6 @@ pub(crate) fn of_deployment(
         "rollback_of": deployment.rollback_of,
         "rollback_to": deployment.rollback_to,
     }));
-    notice.metadata = Metadata::default();
     notice.metadata.traceparent = traceparent;
     Some(notice)
 }
@@ -105,7 +104,6 @@ pub(crate) fn about(build: &Build, before: Option<BuildStatus>, traceparent: Opt
         ..Correlation::default()
     };
     notice.data = data(build, before);
-    notice.metadata = Metadata::default();
     notice.metadata.traceparent = traceparent;
     Some(notice)
 }

@@ -7,7 +7,7 @@ use crate::{
     verdict::{Check, State, Verdict},
 };
 use bus::clock;
-use contract::{Correlation, Metadata, Notification, PullRequest, Resource, SourceEvent, WebhookDelivery};
+use contract::{Correlation, Notification, PullRequest, Resource, SourceEvent, WebhookDelivery};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -72,11 +72,12 @@ const COMMITS: usize = 10;
 
 /// The tickets that a pull request names: by its branch, its title, its description.
 pub(crate) fn tickets(webhook: &WebhookDelivery, pull: &PullRequest) -> Vec<String> {
-    let said = Body::of(webhook).pull_request;
-    ticket::named_in(
-        Some(&pull.head_ref),
-        &[&pull.title, said.body.as_deref().unwrap_or_default()],
-    )
+    named_by(pull, &Body::of(webhook).pull_request)
+}
+
+fn named_by(pull: &PullRequest, said: &Pull) -> Vec<String> {
+    let description = said.body.as_deref().unwrap_or_default();
+    ticket::named_in(Some(&pull.head_ref), &[&pull.title, description])
 }
 
 /// What is passed on of a pull request.
@@ -95,12 +96,18 @@ pub(crate) fn pull(webhook: &WebhookDelivery, pull: &PullRequest) -> Value {
         "user": {"login": cut_all(said.user.login.as_ref()), "id": said.user.id},
         "clone_url": repository.map(|r| &r.clone_url),
         "updated_at": cut_all(said.updated_at.as_ref()),
-        "tickets": tickets(webhook, pull),
+        "tickets": named_by(pull, &said),
     })
 }
 
-/// What others are told because of a webhook, if it is of a change that they care for.
-pub(crate) fn of(webhook: &WebhookDelivery, change: &Change, verdict: Option<&Verdict>) -> Option<Notification> {
+/// What others are told because of a webhook, if it is of a change that they care for. Of a pull request `passed_on` is what is
+/// passed on of it.
+pub(crate) fn of(
+    webhook: &WebhookDelivery,
+    change: &Change,
+    verdict: Option<&Verdict>,
+    passed_on: Option<&Value>,
+) -> Option<Notification> {
     let repository = webhook.repository.as_ref()?;
     let (name, key) = (repository.full_name.as_str(), change.key.as_deref());
     let (word, key, mark, more) = match (&webhook.source, verdict) {
@@ -126,7 +133,7 @@ pub(crate) fn of(webhook: &WebhookDelivery, change: &Change, verdict: Option<&Ve
                 "closed" => "closed",
                 _ => return None,
             };
-            let pull = pull(webhook, about);
+            let pull = passed_on?.clone();
             // Two hooks tell the same with the same time; a pull request may be opened twice with one commit.
             let mark = format!("{}\n{}", about.head_sha, at(&pull, "/updated_at"));
             (word, key?.to_owned(), mark, with_pull(pull))
@@ -185,7 +192,6 @@ fn notice(repository: &str, key: &str, word: &str, mark: &str) -> Notification {
     let event_id = Uuid::new_v5(&uid, format!("{word}\n{mark}").as_bytes());
     let mut notice = Notification::new(event_id, format!("workflow.{word}"), clock::now(), resource);
     notice.data = present(json!({"status": word, "project": repository, "key": cut(key, SHORT)}));
-    notice.metadata = Metadata::default();
     notice
 }
 
@@ -280,7 +286,7 @@ mod tests {
         let url = "https://github.com/o/r.git".parse().unwrap();
         webhook.repository = Some(Repository::new("o/r".parse().unwrap(), url, Some("main".into())));
         let change = correlation::of(&webhook).unwrap();
-        let told = of(&webhook, &change, verdict::of(&webhook).as_ref()).unwrap();
+        let told = of(&webhook, &change, verdict::of(&webhook).as_ref(), None).unwrap();
         assert_eq!((told.event_type.as_str(), told.version), ("workflow.pushed", 5));
         assert_eq!(told.data["push"]["commits"].as_array().unwrap().len(), COMMITS);
         let text = told.to_json().unwrap();
@@ -289,7 +295,11 @@ mod tests {
         // The same push by another hook is the same; the same commit after another one is not.
         let mut other = webhook;
         other.id = "72d3162e-cc78-11e3-81ab-4c9367dc0959".parse().unwrap();
-        let id_of = |webhook: &WebhookDelivery| of(webhook, &correlation::of(webhook).unwrap(), None).unwrap().event_id;
+        let id_of = |webhook: &WebhookDelivery| {
+            of(webhook, &correlation::of(webhook).unwrap(), None, None)
+                .unwrap()
+                .event_id
+        };
         assert_eq!(id_of(&other), told.event_id);
         if let SourceEvent::Push { before, .. } = &mut other.source {
             *before = "b".repeat(40);

@@ -23,8 +23,7 @@ pub(super) struct Heard {
 struct Proposal {
     head: String,
     is_draft: bool,
-    /// What is passed on of it.
-    passed_on: String,
+    passed_on: Value,
     at: Option<i64>,
 }
 
@@ -52,13 +51,18 @@ impl Heard {
                     head: pull.head_sha.clone(),
                     is_draft: pull.draft,
                     at: verdict::moment(updated_at),
-                    passed_on: passed_on.to_string(),
+                    passed_on,
                 })
             }
             SourceEvent::Push { .. } | SourceEvent::Other => None,
         };
         let at = webhook.received_at.as_millis();
         Self { verdict, proposal, at }
+    }
+
+    /// What is passed on of a pull request.
+    pub(super) fn passed_on(&self) -> Option<&Value> {
+        self.proposal.as_ref().map(|proposal| &proposal.passed_on)
     }
 
     /// Whether it may decide that something can be merged.
@@ -81,7 +85,7 @@ pub(super) async fn note(
             .bind(id)
             .bind(text(&proposal.head))
             .bind(i64::from(proposal.is_draft))
-            .bind(text(&proposal.passed_on))
+            .bind(text(&proposal.passed_on.to_string()))
             .bind(proposal.at.unwrap_or(heard.at))
             .execute(&mut *connection)
             .await?;

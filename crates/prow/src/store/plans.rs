@@ -42,7 +42,7 @@ impl Store {
         let mut heard = Heard::of(webhook, verdict::of(webhook));
         let told = change
             .as_ref()
-            .and_then(|change| notice::change::of(webhook, change, heard.verdict.as_ref()));
+            .and_then(|change| notice::change::of(webhook, change, heard.verdict.as_ref(), heard.passed_on()));
         let told = told.as_ref().map(Intent::notification).transpose()?;
         let mut transaction = self.writer.begin().await?;
         if let (Kind::Postgres, Some(repository)) = (self.kind, &webhook.repository) {
