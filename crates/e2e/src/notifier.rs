@@ -94,6 +94,15 @@ impl Notifier {
         id
     }
 
+    /// Waits until a delivery has ended; what is known of it.
+    pub async fn ended(&self, id: &str, endpoint: &str) -> Value {
+        within(PATIENCE, "a delivery ends", async || {
+            let found = self.get(&format!("/v1/deliveries/{id}/{endpoint}")).await;
+            ["done", "dead"].contains(&found["state"].as_str()?).then_some(found)
+        })
+        .await
+    }
+
     /// A request to its admin port, with the token.
     pub fn ask(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http

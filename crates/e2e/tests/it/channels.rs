@@ -14,15 +14,6 @@ async fn asked(server: &Recorder, number: usize) -> Vec<Asked> {
     .await
 }
 
-/// Waits until a delivery has ended; what is known of it.
-async fn ended(notifier: &Notifier, id: &str, endpoint: &str) -> Value {
-    within(PATIENCE, "a delivery ends", async || {
-        let found = notifier.get(&format!("/v1/deliveries/{id}/{endpoint}")).await;
-        ["done", "dead"].contains(&found["state"].as_str()?).then_some(found)
-    })
-    .await
-}
-
 /// The error that Slack answers with: <https://api.slack.com/web#responses>.
 fn refusal(error: &str) -> (u16, Vec<(&'static str, String)>, Value) {
     (200, Vec::new(), json!({"ok": false, "error": error}))
@@ -59,10 +50,10 @@ async fn a_message_in_slack_changes_with_its_build() {
     let notifier = Notifier::start(&[], &settings).await;
     let started = notifier.tell_more("build.started", 1, &json!({"status": "building", "branch": "main"}));
     asked(&slack, 2).await;
-    ended(&notifier, &started, "slack-bot").await;
+    notifier.ended(&started, "slack-bot").await;
     let succeeded = notifier.tell_more("build.succeeded", 3, &json!({"status": "success", "branch": "main"}));
     let all = asked(&slack, 3).await;
-    ended(&notifier, &succeeded, "slack-bot").await;
+    notifier.ended(&succeeded, "slack-bot").await;
     assert!(all.iter().all(|asked| asked.header("authorization") == "Bearer xoxb-1"));
     assert_eq!(all[1].body["channel"], "#builds");
     assert_eq!(all[1].body["text"], "Build started: n on main");
@@ -78,7 +69,7 @@ async fn a_message_in_slack_changes_with_its_build() {
     }
     // What comes late changes nothing; what somebody has removed is made anew.
     let late = notifier.tell_more("build.started", 2, &json!({"status": "building"}));
-    assert_eq!(ended(&notifier, &late, "slack-bot").await["state"], "done");
+    assert_eq!(notifier.ended(&late, "slack-bot").await["state"], "done");
     assert_eq!(slack.asked().len(), 5, "nothing was said");
     notifier.tell_more("build.failed", 4, &json!({"status": "failed"}));
     let all = asked(&slack, 7).await;
@@ -102,12 +93,12 @@ async fn what_slack_refuses_is_a_dead_letter_that_says_why() {
     ];
     let notifier = Notifier::start(&[], &settings).await;
     let id = notifier.tell("build.failed");
-    let dead = ended(&notifier, &id, "slack-bot").await;
+    let dead = notifier.ended(&id, "slack-bot").await;
     assert_eq!(
         (&dead["state"], &dead["reason"]),
         (&json!("dead"), &json!("Slack says channel_not_found"))
     );
-    assert_eq!(ended(&notifier, &id, "slack").await["state"], "done");
+    assert_eq!(notifier.ended(&id, "slack").await["state"], "done");
     assert_eq!(hook.asked()[0].path, "/services/T/B/X");
     assert_eq!(hook.asked()[0].body["text"], "Build failed: n");
 }
@@ -134,9 +125,9 @@ async fn a_commit_in_github_shows_what_has_become_of_it() {
     let data =
         |status: &str| json!({"status": status, "repository": "https://127.0.0.1/acme/app.git", "branch": "main"});
     let started = notifier.tell_more("build.started", 1, &data("building"));
-    assert_eq!(ended(&notifier, &started, "github-status").await["state"], "done");
+    assert_eq!(notifier.ended(&started, "github-status").await["state"], "done");
     let succeeded = notifier.tell_more("build.succeeded", 2, &data("success"));
-    assert_eq!(ended(&notifier, &succeeded, "github-status").await["state"], "done");
+    assert_eq!(notifier.ended(&succeeded, "github-status").await["state"], "done");
     let all = github.asked();
     assert_eq!(all.len(), 3, "one was too much, and came again");
     let path = format!("/api/v3/repos/acme/app/statuses/{}", "c".repeat(40));
@@ -157,11 +148,11 @@ async fn a_commit_in_github_shows_what_has_become_of_it() {
         &json!({"repository": "https://gitlab.com/acme/app.git"}),
     );
     for id in [late, other] {
-        assert_eq!(ended(&notifier, &id, "github-status").await["state"], "done");
+        assert_eq!(notifier.ended(&id, "github-status").await["state"], "done");
     }
     assert_eq!(github.asked().len(), 3);
     let failed = notifier.tell_more("build.failed", 3, &data("failed"));
-    assert_eq!(ended(&notifier, &failed, "github-status").await["state"], "dead");
+    assert_eq!(notifier.ended(&failed, "github-status").await["state"], "dead");
 }
 
 #[tokio::test]
@@ -175,11 +166,11 @@ async fn the_dashboard_hears_in_its_own_words() {
     let notifier = Notifier::start(&[], &[("API_URL", api.as_str()), ("API_KEY", "k-1")]).await;
     for (version, kind) in [(1, "build.queued"), (2, "build.started"), (3, "build.succeeded")] {
         let id = notifier.tell_more(kind, version, &json!({"image": "r/i:t"}));
-        assert_eq!(ended(&notifier, &id, "dashboard").await["state"], "done");
+        assert_eq!(notifier.ended(&id, "dashboard").await["state"], "done");
     }
     let lines = json!({"skipped": 2, "lines": [{"t": 1, "stream": "stdout", "text": "one"}, {"t": 2, "stream": "stderr", "text": "two"}]});
     let log = notifier.tell_more("build.log", 4, &lines);
-    assert_eq!(ended(&notifier, &log, "dashboard").await["state"], "done");
+    assert_eq!(notifier.ended(&log, "dashboard").await["state"], "done");
     let mut all = dashboard.asked();
     let log = all.pop().unwrap();
     assert_eq!(log.path, "/api/webhooks/deployments/b-1/logs");
@@ -217,7 +208,7 @@ async fn who_wants_mail_gets_one_for_what_has_ended() {
         &json!({"branch": "main", "reason": "1 < 2 & more: ä"}),
     );
     for id in [&started, &failed] {
-        let ended = ended(&notifier, id, "email").await;
+        let ended = notifier.ended(id, "email").await;
         assert_eq!(ended["state"], "done", "{ended}");
     }
     let taken = mail.taken();
@@ -249,7 +240,7 @@ async fn a_mailbox_that_is_unknown_ends_a_delivery_and_one_that_is_busy_delays_i
     ] {
         let notifier = Notifier::start(&[], &[("SMTP_URL", url.as_str()), ("EMAIL_TO", to)]).await;
         let id = notifier.tell("build.failed");
-        let ended = ended(&notifier, &id, "email").await;
+        let ended = notifier.ended(&id, "email").await;
         assert_eq!(ended["state"], state, "{ended}");
         assert!(ended["reason"].as_str().unwrap_or_default().contains(why), "{ended}");
     }
@@ -260,7 +251,7 @@ async fn a_mailbox_that_is_unknown_ends_a_delivery_and_one_that_is_busy_delays_i
     ];
     let notifier = Notifier::start(&[], &both).await;
     let id = notifier.tell("build.failed");
-    assert_eq!(ended(&notifier, &id, "email").await["state"], "done");
+    assert_eq!(notifier.ended(&id, "email").await["state"], "done");
     assert_eq!(mail.taken()[1]["to"], json!(["ann@example.org"]), "who is known has it");
     // Whoever trusts nobody writes to nobody: the server's certificate is signed by itself.
     let certificate = Certificate::of_localhost();
@@ -268,7 +259,7 @@ async fn a_mailbox_that_is_unknown_ends_a_delivery_and_one_that_is_busy_delays_i
     let url = format!("smtp://{user}:{password}@{}?tls=required", mail.host());
     let notifier = Notifier::start(&[], &[("SMTP_URL", url.as_str()), ("EMAIL_TO", "ann@example.org")]).await;
     let id = notifier.tell("build.failed");
-    let dead = ended(&notifier, &id, "email").await;
+    let dead = notifier.ended(&id, "email").await;
     assert!(
         dead["state"] == "dead" && dead["attempts"].as_array().unwrap().len() == 6,
         "{dead}"
@@ -291,7 +282,7 @@ async fn a_channel_that_is_half_configured_is_degraded_and_stops_nothing() {
     ];
     let notifier = Notifier::start(&[], &settings).await;
     let id = notifier.tell("build.failed");
-    assert_eq!(ended(&notifier, &id, "slack").await["state"], "done");
+    assert_eq!(notifier.ended(&id, "slack").await["state"], "done");
     let endpoints = notifier.endpoints().await;
     for (name, why) in [
         ("slack-bot", "slack.channel"),

@@ -12,13 +12,9 @@ use testkit::{Asked, Recorder, within};
 
 type Answer = (u16, Vec<(&'static str, String)>, Value);
 
-/// Waits until a delivery is done, or is what else it is to be.
+/// A delivery that has ended, and how it has.
 async fn ended_as(notifier: &Notifier, id: &str, endpoint: &str, state: &str) -> Value {
-    let ended = within(PATIENCE, "a delivery ends", async || {
-        let found = notifier.get(&format!("/v1/deliveries/{id}/{endpoint}")).await;
-        ["done", "dead"].contains(&found["state"].as_str()?).then_some(found)
-    })
-    .await;
+    let ended = notifier.ended(id, endpoint).await;
     assert_eq!(ended["state"], state, "{ended}");
     ended
 }
