@@ -38,8 +38,8 @@ local function look_again(to)
 end
 
 -- How an addressee takes deliveries; what waits may go out by now.
-local function pace(to, at_once, per_second, lease, ordered)
-  redis.call('HSET', key('to:', to), 'cap', at_once, 'rate', per_second, 'lease', lease, 'ordered', ordered)
+local function pace(to, at_once, per_second, ordered)
+  redis.call('HSET', key('to:', to), 'cap', at_once, 'rate', per_second, 'ordered', ordered)
   look_again(to)
 end
 

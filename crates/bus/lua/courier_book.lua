@@ -1,7 +1,7 @@
 -- Writes an addressee into the book with its pace, or strikes it out with all that waits for it; not if somebody else has
 -- written there meanwhile.
 -- ARGV 1 prefix 2 addressee 3 what is there by now, or empty 4 what is to be there, or empty 5 what people call it
--- 6 at once 7 per second 8 lease in ms, or 0 9 whether it is ordered, 1 or 0
+-- 6 at once 7 per second 8 whether it is ordered, 1 or 0
 -- -> ok, or changed
 local to, before, after = ARGV[2], ARGV[3], ARGV[4]
 if (redis.call('HGET', key('book'), to) or '') ~= before then return {'changed'} end
@@ -16,6 +16,6 @@ if after == '' then
 else
   announce(to, before == '' and 'created' or 'updated', nil, ARGV[5])
   redis.call('HSET', key('book'), to, after)
-  pace(to, unpack(ARGV, 6, 9))
+  pace(to, unpack(ARGV, 6, 8))
 end
 return {'ok'}

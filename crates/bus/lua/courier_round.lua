@@ -9,28 +9,26 @@ local words = settle_all(10)
 local most, lease, share, most_out = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local taken, count, held, payloads, events = {}, 0, {}, {}, {}
 
--- How many may go out to an addressee now; or nothing, and when to look again (never: until one comes back); whether that is
--- counted; and for how long it holds them.
+-- How many may go out to an addressee now; or nothing, and when to look again (never: until one comes back); and whether
+-- that is counted.
 local function room(to)
-  local h = redis.call('HMGET', key('to:', to), 'off', 'open', 'failures', 'cap', 'rate', 'tokens', 'filled', 'lease')
-  local own = tonumber(h[8] or 0)
-  own = own > 0 and own or lease
+  local h = redis.call('HMGET', key('to:', to), 'off', 'open', 'failures', 'cap', 'rate', 'tokens', 'filled')
   if h[1] then return 0 end
   if tonumber(h[2] or 0) > NOW then return 0, tonumber(h[2]) end
   local out, cap = redis.call('SCARD', key('out:', to)), tonumber(h[4] or share)
   cap = math.min(cap, most_out)
   if tonumber(h[3] or 0) >= threshold then cap = math.min(cap, 1) end -- One that was given up shows with one whether it is back.
   local free, rate = math.min(cap - out, share), tonumber(h[5] or 0)
-  if rate <= 0 or free <= 0 then return free, nil, false, own end
+  if rate <= 0 or free <= 0 then return free, nil, false end
   -- A second's worth may come at once.
   local tokens = math.min(rate, tonumber(h[6] or rate) + math.max(0, NOW - tonumber(h[7] or NOW)) * rate / 1000)
   redis.call('HSET', key('to:', to), 'tokens', tostring(tokens), 'filled', NOW)
   if tokens < 1 then return 0, NOW + math.ceil((1 - tokens) * 1000 / rate) end
-  return math.min(free, math.floor(tokens)), nil, true, own
+  return math.min(free, math.floor(tokens)), nil, true
 end
 
 -- Whether there is something to deliver still.
-local function take(to, id, own)
+local function take(to, id)
   local d = redis.call('HMGET', key('d:', id), 'failures', 'sent', 'event', 'token')
   local payload = d[3] and (events[d[3]] or redis.call('GET', key('event:', d[3])))
   if not payload then
@@ -48,7 +46,7 @@ local function take(to, id, own)
   end
   local token = d[4] + 1
   redis.call('HSET', key('d:', id), 'state', 'sending', 'token', token)
-  held[#held + 1] = NOW + own
+  held[#held + 1] = NOW + lease
   held[#held + 1] = id
   for _, field in ipairs({id, token, d[1], d[2], to, d[3]}) do taken[#taken + 1] = field end
   count = count + 1
@@ -56,13 +54,13 @@ local function take(to, id, own)
 end
 
 -- Takes of an addressee what is due, at most so many; how many there were.
-local function take_some(to, want, own)
+local function take_some(to, want)
   local due = redis.call('ZRANGEBYSCORE', key('due:', to), '-inf', NOW, 'LIMIT', 0, want)
   if #due == 0 then return 0 end
   redis.call('ZREM', key('due:', to), unpack(due))
   local out = {}
   for _, id in ipairs(due) do
-    if take(to, id, own) then out[#out + 1] = id end
+    if take(to, id) then out[#out + 1] = id end
   end
   if #out > 0 then redis.call('SADD', key('out:', to), unpack(out)) end
   return #out
@@ -70,11 +68,11 @@ end
 
 for _, to in ipairs(redis.call('ZRANGEBYSCORE', key('ready'), '-inf', NOW, 'LIMIT', 0, most)) do
   if count >= most then break end
-  local free, again, counted, own = room(to)
+  local free, again, counted = room(to)
   local sent = 0
   if free > 0 then
     local want = math.min(free, most - count)
-    sent = take_some(to, want, own)
+    sent = take_some(to, want)
     if counted and sent > 0 then redis.call('HINCRBYFLOAT', key('to:', to), 'tokens', -sent) end
     local first = redis.call('ZRANGE', key('due:', to), 0, 0, 'WITHSCORES')
     again = first[2] and math.max(NOW, tonumber(first[2]))

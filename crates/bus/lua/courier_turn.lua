@@ -1,6 +1,5 @@
 -- Gives an addressee up, tries it again, or says how fast it takes deliveries.
--- ARGV 1 prefix 2 addressee 3 off|on|pace 4 why it is given up, or at once 5 per second 6 lease in ms, or 0 7 whether it is
--- ordered, 1 or 0
+-- ARGV 1 prefix 2 addressee 3 off|on|pace 4 why it is given up, or at once 5 per second 6 whether it is ordered, 1 or 0
 local to, which = ARGV[2], ARGV[3]
 if which == 'off' then
   turn_off(to, ARGV[4])
@@ -10,6 +9,6 @@ elseif which == 'on' then
   redis.call('ZREM', key('left'), to)
   look_again(to)
 else
-  pace(to, unpack(ARGV, 4, 7))
+  pace(to, unpack(ARGV, 4, 6))
 end
 return {'ok'}

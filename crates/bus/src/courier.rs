@@ -123,8 +123,6 @@ pub struct Pace {
     pub at_once: u32,
     /// So many per second on average; 0: as they come.
     pub per_second: u32,
-    /// A delivery is held for so long, if not for as long as others.
-    pub lease: Option<Duration>,
     /// Whether what is about one thing is delivered in the order in which it was sent, each when the one before it has
     /// ended.
     pub ordered: bool,
@@ -133,7 +131,7 @@ pub struct Pace {
 /// How long deliveries are held, and when an addressee is left alone. One for all couriers of a list.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// A delivery that was not settled for so long is another's.
+    /// A delivery that was neither settled nor held again for so long is another's.
     pub lease: Duration,
     /// So many failures in a row break a circuit.
     pub failures: u32,
@@ -267,6 +265,20 @@ impl Courier {
         })
     }
 
+    /// Holds a delivery that is still being tried for another lease; whether it is still ours.
+    ///
+    /// # Errors
+    /// When Redis is unreachable.
+    pub async fn hold(&self, id: &str, token: u64, lease: Duration) -> Result<bool, Error> {
+        let args = vec![
+            id.into(),
+            token.to_string().into(),
+            lease.as_millis().to_string().into(),
+        ];
+        let answer = self.run(&self.bus.scripts().courier_hold, "hold", args).await?;
+        Ok(answer.number(0) == 1)
+    }
+
     /// Frees what is held by who has died; how many there were.
     ///
     /// # Errors
@@ -336,8 +348,8 @@ impl Courier {
         })
     }
 
-    /// The pace and health of an addressee: `cap`, `rate`, `lease` (ms), `ordered`, `failures`, `open` (until when its circuit
-    /// is broken), `off` (why it was given up), `off_at`; empty while nothing is known.
+    /// The pace and health of an addressee: `cap`, `rate`, `ordered`, `failures`, `open` (until when its circuit is
+    /// broken), `off` (why it was given up), `off_at`; empty while nothing is known.
     ///
     /// # Errors
     /// When Redis is unreachable.
@@ -437,22 +449,19 @@ impl Courier {
 // === impl Pace ===
 
 impl Pace {
-    /// So many at a time, so many per second (0: as they come), in whatever order, held for as long as others.
+    /// So many at a time, so many per second (0: as they come), in whatever order.
     pub const fn new(at_once: u32, per_second: u32) -> Self {
         Self {
             at_once,
             per_second,
-            lease: None,
             ordered: false,
         }
     }
 
-    fn words(self) -> [Value; 4] {
-        let lease = self.lease.unwrap_or_default().as_millis();
+    fn words(self) -> [Value; 3] {
         [
             self.at_once.to_string(),
             self.per_second.to_string(),
-            lease.to_string(),
             u8::from(self.ordered).to_string(),
         ]
         .map(Value::from)

@@ -62,6 +62,7 @@ scripts! {
     courier_look: DRAINS + COURIER + "../lua/courier_look.lua",
     courier_send: FILLS + COURIER + "../lua/courier_send.lua",
     courier_round: DRAINS + ROUND + "../lua/courier_round.lua",
+    courier_hold: DRAINS + COURIER + "../lua/courier_hold.lua",
     courier_reap: DRAINS + COURIER + "../lua/courier_reap.lua",
     courier_turn: DRAINS + COURIER + "../lua/courier_turn.lua",
     courier_book: FILLS + COURIER + "../lua/courier_book.lua",

@@ -357,7 +357,8 @@ const LANES: [&str; 8] = [
     ":recovery",
 ];
 
-/// Keys that a quiet system does not have. Asked one by one, so that a Cluster answers as well.
+/// Keys that a quiet system does not have. Those of one list are asked for in one step, so that nothing moves from one to
+/// another unseen; those of different lists are not, so that a Cluster answers as well.
 pub(crate) fn left(world: &World) -> Vec<String> {
     let foreign = [
         "forge:webhooks",
@@ -365,17 +366,31 @@ pub(crate) fn left(world: &World) -> Vec<String> {
         "forge:deployments",
         "forge:notifications",
     ]
-    .map(ToOwned::to_owned);
-    let lanes = LISTS.iter().flat_map(|list| {
+    .map(|list| vec![list.to_owned()]);
+    let lists = LISTS.iter().map(|list| {
         let own = LANES.map(|side| format!("{list}{side}"));
-        own.into_iter().chain(slots(world, list))
+        own.into_iter().chain(slots(world, list)).collect()
     });
     let own = endpoint(&world.receiver.url);
     let endpoints = channels::NAMES.into_iter().chain([own.as_str()]);
     let deliveries = endpoints.flat_map(|name| ["due", "out"].map(|kind| delivery_key(kind, name)));
     let deliveries = deliveries.chain(["{forge:notifications}:deliveries:held".to_owned()]);
-    let keys = foreign.into_iter().chain(lanes).chain(deliveries);
-    let left = keys.filter(|key| world.server.cli(&["EXISTS", key]) == "1");
+    let exists = |keys: &[String]| {
+        let keys = keys.iter().map(String::as_str);
+        world
+            .server
+            .cli(&["EXISTS"].into_iter().chain(keys).collect::<Vec<_>>())
+            != "0"
+    };
+    let groups = foreign.into_iter().chain(lists).chain([deliveries.collect::<Vec<_>>()]);
+    let left = groups.filter(|keys| exists(keys)).flat_map(|keys| {
+        let some = keys
+            .iter()
+            .filter(|key| exists(std::slice::from_ref(*key)))
+            .cloned()
+            .collect::<Vec<_>>();
+        if some.is_empty() { keys } else { some } // What was there a moment ago has moved on.
+    });
     left.chain((world.spooled() > 0).then(|| "the spool".to_owned()))
         .collect()
 }

@@ -60,6 +60,8 @@ const STUCK: Duration = Duration::from_mins(5);
 const CRIPPLED: Duration = Duration::from_secs(45);
 /// What can be repaired after Redis has forgotten things is repaired within this time.
 const REPAIRED: Duration = Duration::from_secs(20);
+/// Nothing may be anywhere for so long: prow's database may hold what is on its way for a second, unseen.
+const QUIET: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
@@ -240,6 +242,7 @@ async fn wait_until_quiet(world: &mut World, director: &mut Director, ledger: &L
     let (mut ended, mut since) = (0, Instant::now());
     // Where a duty is switched off, what is stuck stays so; two leases are enough to be sure.
     let patience = if world.is_crippled() { CRIPPLED } else { STUCK };
+    let mut quiet_since = None;
     loop {
         director.look(world, n, n);
         let now = world.receiver.ended();
@@ -249,7 +252,9 @@ async fn wait_until_quiet(world: &mut World, director: &mut Director, ledger: &L
         let (builds, maybe_lost) = ledger.expected();
         let all = ended + maybe_lost >= builds;
         let repaired = ended >= builds || since.elapsed() > REPAIRED;
-        if (all && repaired && audit::left(world).is_empty()) || since.elapsed() > patience {
+        let quiet = all && repaired && audit::left(world).is_empty();
+        quiet_since = quiet.then(|| quiet_since.unwrap_or_else(Instant::now));
+        if quiet_since.is_some_and(|since: Instant| since.elapsed() > QUIET) || since.elapsed() > patience {
             return;
         }
         tokio::time::sleep(director::LOOK * if all { 5 } else { 1 }).await;

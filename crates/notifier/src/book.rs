@@ -167,7 +167,6 @@ impl Book {
             at_once: wanted.in_flight.unwrap_or(self.usual.pace.at_once),
             per_second: wanted.per_second.unwrap_or(self.usual.pace.per_second),
             ordered: wanted.ordered.unwrap_or(self.usual.pace.ordered),
-            ..self.usual.pace
         };
         let url = wanted.url.parse::<url::Url>().ok();
         let host = url.as_ref().and_then(|url| url.host_str()).unwrap_or_default();

@@ -82,8 +82,6 @@ const MOST_READ: usize = 1024 * 1024;
 const LINES_PER_SECOND: u32 = 10;
 /// New lines of a log.
 pub(crate) const LOG: &str = "build.log";
-/// A delivery is held for so much longer than its attempt may take.
-const SPARE: Duration = Duration::from_secs(10);
 
 // === impl Channel ===
 
@@ -127,13 +125,9 @@ impl Channel {
             | Self::GithubStatus(_)
             | Self::GithubCheck(_)
             | Self::Agent(_)
-            | Self::Linear(_) => Some(Pace {
-                lease: Some(self.patience() + SPARE),
-                ..Pace::new(1, per_second)
-            }),
+            | Self::Linear(_) => Some(Pace::new(1, per_second)),
             // Lines of a log make sense in their order.
             Self::Dashboard(_) => Some(Pace {
-                lease: Some(self.patience() + SPARE),
                 ordered: true,
                 ..Pace::new(1, per_second.max(LINES_PER_SECOND))
             }),

@@ -140,8 +140,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
     LIST,
 ];
 
-/// Whoever tries a webhook's delivery has this long; an attempt takes 20 s at most.
-const LEASE: Duration = Duration::from_secs(30);
+/// Who has not said for so long that a delivery is still being tried does not live any more.
+pub(crate) const LEASE: Duration = Duration::from_secs(20);
 const LONGEST_CIRCUIT: Duration = Duration::from_hours(1);
 /// An endpoint that has failed for so long is turned off.
 const GIVE_UP: Duration = Duration::from_hours(5 * 24);

@@ -38,16 +38,16 @@ const STRANGER_MS: i64 = 3_600_000;
 
 impl Deliver {
     /// Tries a delivery; how it went.
-    pub(crate) async fn attempt(&self, taken: Taken) -> Report {
+    pub(crate) async fn attempt(&self, taken: &Taken) -> Report {
         let Some(head) = Head::read(&taken.payload) else {
-            return report(&taken, unreadable(), String::new());
+            return report(taken, unreadable(), String::new());
         };
         let span = tracing::info_span!(
             "delivery", notification.id = %head.event_id, notification.kind = head.event_type,
             attempt = taken.failures + 1, endpoint = taken.to,
         );
         trace::follow(&span, head.metadata.traceparent.as_deref());
-        self.tried(&taken, &head).instrument(span).await
+        self.tried(taken, &head).instrument(span).await
     }
 
     async fn tried(&self, taken: &Taken, head: &Head) -> Report {

@@ -28,7 +28,10 @@ use expand::Expand;
 use metrics::Metrics;
 use rounds::Rounds;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{Notify, Semaphore};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -162,8 +165,21 @@ async fn set_paces(config: &Config, courier: &Courier, life: &Life) -> Result<()
 
 /// Frees what dead notifiers held, tells what they did not, and counts what there is.
 async fn reap(courier: Courier, metrics: Metrics, announcer: Announcer, stopping: CancellationToken) {
+    // While Redis was away, or all of us slept, nobody could say that it lives; nothing is freed before all have had the
+    // time to.
+    let (mut calm_from, mut looked) = (Instant::now(), Instant::now());
     while stopping.run_until_cancelled(tokio::time::sleep(REAP)).await.is_some() {
-        while freed(&courier).await && !stopping.is_cancelled() {}
+        if looked.elapsed() > REAP * 2 {
+            calm_from = Instant::now();
+        }
+        looked = Instant::now();
+        while calm_from.elapsed() > config::LEASE && !stopping.is_cancelled() {
+            match freed(&courier).await {
+                Some(0) => break,
+                Some(_) => {}
+                None => calm_from = Instant::now(),
+            }
+        }
         announcer.announce().await; // What whoever has died has left.
         announcer.want_logs().await;
         if let Ok(stats) = courier.stats().await {
@@ -172,17 +188,18 @@ async fn reap(courier: Courier, metrics: Metrics, announcer: Announcer, stopping
     }
 }
 
-/// Frees some of it; whether there was any.
-async fn freed(courier: &Courier) -> bool {
+/// Frees some of it; how much, unless Redis is away.
+async fn freed(courier: &Courier) -> Option<u64> {
     match courier.reap().await {
-        Ok(0) => false,
         Ok(freed) => {
-            tracing::warn!(freed, "a notifier has died; what it was delivering is delivered again");
-            true
+            if freed > 0 {
+                tracing::warn!(freed, "a notifier has died; what it was delivering is delivered again");
+            }
+            Some(freed)
         }
         Err(error) => {
             tracing::warn!(error = %chassis::chain(&error), "cannot look for what dead notifiers held");
-            false
+            None
         }
     }
 }

@@ -33,6 +33,8 @@ const BATCH: usize = 128;
 const SLOW: Duration = Duration::from_millis(100);
 /// … and of those there may be this many times as many.
 pub(crate) const PATIENT: usize = 8;
+/// So many times within a lease it is said that an attempt is under way still.
+const BEATS: u32 = 4;
 /// How long nothing is looked for that nobody has told us of: other notifiers send, too.
 const IDLE: Duration = Duration::from_millis(500);
 /// Pause while Redis is away.
@@ -109,14 +111,31 @@ impl Rounds {
     /// Tries a delivery. One that takes long gives its room to others: receivers that hang, however many, are not to
     /// delay those that work.
     async fn attempt(self: Arc<Self>, taken: Taken, permit: Option<OwnedSemaphorePermit>) -> Report {
-        let attempt = self.deliver.attempt(taken);
+        let attempt = self.deliver.attempt(&taken);
         tokio::pin!(attempt);
         if let Ok(report) = timeout(SLOW, &mut attempt).await {
             return report;
         }
         drop(permit);
         self.kick.notify_one();
-        attempt.await
+        tokio::select! {
+            report = attempt => report,
+            never = self.hold(&taken) => never,
+        }
+    }
+
+    /// Holds a delivery for as long as it is tried.
+    async fn hold(&self, taken: &Taken) -> ! {
+        loop {
+            tokio::time::sleep(self.patience.lease / BEATS).await;
+            match self.courier.hold(&taken.id, taken.token, self.patience.lease).await {
+                Ok(true) => {}
+                Ok(false) => tracing::warn!(delivery = taken.id, "somebody else has this delivery by now"),
+                Err(error) => {
+                    tracing::warn!(delivery = taken.id, error = %chassis::chain(&error), "cannot hold a delivery");
+                }
+            }
+        }
     }
 
     async fn follow_up(&self, report: &Report, told: Told) {

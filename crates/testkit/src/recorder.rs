@@ -8,7 +8,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use serde_json::Value;
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 /// A request.
@@ -41,17 +44,24 @@ type Answer = Arc<dyn Fn(&Asked, usize) -> Reply + Send + Sync>;
 struct Shared {
     asked: Arc<Mutex<Vec<Asked>>>,
     answer: Answer,
+    pause: Duration,
 }
 
 impl Recorder {
     /// Listens on a free port; `answer` gets each request, and how many came before it.
     pub async fn start(answer: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::that_takes(Duration::ZERO, answer).await
+    }
+
+    /// The same, and each answer takes so long.
+    pub async fn that_takes(pause: Duration, answer: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let asked = Arc::new(Mutex::default());
         let shared = Shared {
             asked: Arc::clone(&asked),
             answer: Arc::new(answer),
+            pause,
         };
         let app = Router::new().fallback(record).with_state(shared);
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -99,9 +109,13 @@ async fn record(
         body: serde_json::from_slice(&body.unwrap_or_else(|_| Bytes::new())).unwrap_or_default(),
         headers,
     };
-    let mut all = shared.asked.lock().unwrap();
-    let (status, headers, body) = (shared.answer)(&asked, all.len());
-    all.push(asked);
+    let (status, headers, body) = {
+        let mut all = shared.asked.lock().unwrap();
+        let answer = (shared.answer)(&asked, all.len());
+        all.push(asked);
+        answer
+    };
+    tokio::time::sleep(shared.pause).await;
     let mut response = (StatusCode::from_u16(status).unwrap(), body.to_string()).into_response();
     for (name, value) in headers {
         response.headers_mut().insert(name, value.parse().unwrap());

@@ -521,22 +521,29 @@ async fn the_1001st_delivery_of_a_line_is_dead_and_told() {
 }
 
 #[tokio::test]
-async fn a_delivery_is_held_for_its_addressees_own_lease() {
+async fn a_delivery_is_held_for_as_long_as_it_is_tried_and_no_longer() {
     let (_redis, courier) = courier().await;
-    let slow = Pace {
-        lease: Some(Duration::from_mins(5)),
-        ..Pace::new(8, 10)
-    };
-    courier.pace("slow", slow).await.unwrap();
-    send(&courier, "e1", &["slow", "usual"]).await;
+    send(&courier, "e1", &["a", "b"]).await;
     let short = Patience {
-        lease: Duration::from_millis(20),
+        lease: Duration::from_millis(200),
         ..PATIENCE
     };
-    assert_eq!(courier.round(&[], 10, short).await.unwrap().taken.len(), 2);
-    tokio::time::sleep(short.lease * 3).await;
-    assert_eq!(courier.reap().await.unwrap(), 1);
-    assert_eq!(ids(&take(&courier).await), ["e1/usual"]);
+    let taken = courier.round(&[], 10, short).await.unwrap().taken;
+    let (slow, dead) = (&taken[0], &taken[1]);
+    for _ in 0..6 {
+        tokio::time::sleep(short.lease / 4).await;
+        assert!(courier.hold(&slow.id, slow.token, short.lease).await.unwrap());
+    }
+    assert_eq!(courier.reap().await.unwrap(), 1, "who tries the other has died");
+    assert_eq!(ids(&take(&courier).await), [dead.id.as_str()]);
+    assert!(!courier.hold(&dead.id, dead.token, short.lease).await.unwrap());
+    assert_eq!(settle(&courier, slow, Fate::Done, Health::Well).await, Told::Settled);
+    assert!(!courier.hold(&slow.id, slow.token, short.lease).await.unwrap());
+    assert_eq!(
+        courier.stats().await.unwrap().held,
+        1,
+        "what has ended is not held again"
+    );
 }
 
 #[tokio::test]

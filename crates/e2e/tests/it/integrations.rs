@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     process::Command,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use testkit::{Asked, Recorder, within};
 
@@ -305,6 +306,17 @@ async fn each_event_asks_the_agent_for_its_task_and_good_news_for_none() {
     let good = notifier.tell_more("build.succeeded", 2, &build);
     ended_as(&notifier, &good, "agent", "done").await;
     assert_eq!(server.asked().len(), before, "nothing follows for an agent");
+}
+
+/// Who looks for what dead notifiers held does so every five seconds, and would give it away after 20.
+#[tokio::test]
+async fn an_agent_that_thinks_for_longer_than_a_lease_is_asked_once() {
+    let server = Recorder::that_takes(Duration::from_secs(32), |_, _| answer(200, json!({}))).await;
+    let api = server.url();
+    let notifier = Notifier::start(&[], &[("AGENTAPI_BASE_URL", api.as_str())]).await;
+    let id = notifier.tell_more("build.failed", 1, &json!({"reason": "make failed"}));
+    let done = ended_as(&notifier, &id, "agent", "done").await;
+    assert_eq!((server.asked().len(), &done["failures"]), (1, &json!(0)));
 }
 
 /// <https://github.com/coder/agentapi/blob/main/openapi.json>.
