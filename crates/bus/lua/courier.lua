@@ -1,11 +1,12 @@
 -- Shared by the scripts of a courier. All keys begin with ARGV[1] and live in one Cluster slot:
 --   ready      ZSET addressee -> when it may be looked at next     held   ZSET delivery -> when its lease ends
 --   dead       ZSET delivery -> when it ended                      d:<id> HASH one delivery
+--   d:<id>, t<token> what came of the attempt with that token
 --   due:<to>   ZSET delivery -> when it is due                     out:<to>  SET what is being delivered
 --   of:<to>    ZSET delivery -> when it was sent                   to:<to>   HASH pace and health
 --   book       HASH what is written of addressees               edition  STRING how often it was written in
---   open:<event> HASH how many of its deliveries have not ended (n), and how many are dead
---   tries:<id> LIST what was tried                                 event:<event> STRING what is delivered
+--   event:<event> STRING what is delivered                         open:<event> HASH how many of its deliveries have not
+--              ended (n), and how many are dead; absent if there was one only
 --   left       ZSET addressee -> until when it is left alone
 --   line:<to>/<line> LIST deliveries that go one after another, the first of them being the one that is due
 --   lines:<to> HASH delivery -> the line that it is in             gone:<to> STRING it was struck from the book
@@ -15,6 +16,7 @@
 local PREFIX = ARGV[1]
 local time = redis.call('TIME')
 local NOW = time[1] * 1000 + math.floor(time[2] / 1000)
+local NOW_TEXT = string.format('%.0f', NOW) -- Redis takes longer over numbers.
 local DAY = 86400
 local WAIT_SECONDS, DONE_SECONDS, DEAD_SECONDS = 8 * DAY, DAY / 4, 7 * DAY
 -- What is of no use after a few minutes is kept for no longer.
@@ -59,10 +61,7 @@ end
 -- Whether it was struck from the book a moment ago.
 local function is_gone(to) return redis.call('EXISTS', key('gone:', to)) == 1 end
 
-local function keep(id, seconds)
-  redis.call('EXPIRE', key('d:', id), seconds)
-  redis.call('EXPIRE', key('tries:', id), seconds)
-end
+local function keep(id, seconds) redis.call('EXPIRE', key('d:', id), seconds) end
 
 local function wait(id, event, to, at)
   redis.call('HSET', key('d:', id), 'state', 'waiting', 'due', at)
@@ -108,17 +107,19 @@ end
 -- One delivery less to wait for; after the last one, what was delivered is kept as long as it may be asked for again.
 local function close(event, dead, brief)
   local open = key('open:', event)
-  if dead then redis.call('HINCRBY', open, 'dead', 1) end
-  if redis.call('HINCRBY', open, 'n', -1) > 0 then return end
-  local any_dead = tonumber(redis.call('HGET', open, 'dead') or 0) > 0
-  redis.call('EXPIRE', key('event:', event), brief and BRIEF_DONE_SECONDS or any_dead and DEAD_SECONDS or DONE_SECONDS)
-  redis.call('DEL', open)
+  if redis.call('EXISTS', open) == 1 then
+    if dead then redis.call('HINCRBY', open, 'dead', 1) end
+    if redis.call('HINCRBY', open, 'n', -1) > 0 then return end
+    dead = redis.call('HGET', open, 'dead')
+    redis.call('DEL', open)
+  end
+  redis.call('EXPIRE', key('event:', event), brief and BRIEF_DONE_SECONDS or dead and DEAD_SECONDS or DONE_SECONDS)
 end
 
 bury = function(id, event, why)
   local d = redis.call('HMGET', key('d:', id), 'to', 'line', 'brief')
   if d[3] then
-    redis.call('DEL', key('d:', id), key('tries:', id)) -- It is of no use to anybody by now.
+    redis.call('DEL', key('d:', id)) -- It is of no use to anybody by now.
   else
     redis.call('HSET', key('d:', id), 'state', 'dead', 'why', why, 'ended', NOW)
     keep(id, DEAD_SECONDS)

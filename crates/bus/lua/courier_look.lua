@@ -6,11 +6,11 @@
 if redis.call('EXISTS', KEYS[3]) == 1 then return {'paused'} end
 local other = redis.call('GET', key('intake'))
 if other and other ~= ARGV[2] then return {'busy'} end
+local oldest = redis.call('LRANGE', KEYS[2], -ARGV[4], -1)
 local answer, bytes = {'ok'}, 0
-for n = 1, tonumber(ARGV[4]) do
-  local payload = bytes < tonumber(ARGV[5]) and redis.call('LINDEX', KEYS[2], -n)
-  if not payload then break end
-  answer[n + 1], bytes = payload, bytes + #payload
+for n = #oldest, 1, -1 do
+  if bytes >= tonumber(ARGV[5]) then break end
+  answer[#answer + 1], bytes = oldest[n], bytes + #oldest[n]
 end
 if #answer > 1 then redis.call('SET', key('intake'), ARGV[2], 'PX', ARGV[3]) end
 return answer

@@ -4,7 +4,7 @@
 -- addressee, whatever its pace; then of each attempt: id, token, done|dead|again|later, ms until again, what was tried,
 -- well|ill|unknown|refusing|busy|gone, why, ms for which it asks to be left alone
 -- -> a word for each attempt (done, dead, again, later, stale, opened, off), ms until there may be more, how many are
--- taken, (id, token, failures, sent, to, event) each, then (event, payload) each
+-- taken, (id, 'token failures sent') each, then (event, payload) each
 local words = settle_all(10)
 local most, lease, share, most_out = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local taken, count, held, payloads, events = {}, 0, {}, {}, {}
@@ -44,42 +44,61 @@ local function take(to, id)
     payloads[#payloads + 1] = d[3]
     payloads[#payloads + 1] = payload
   end
-  local token = d[4] + 1
+  local token = (d[4] or 0) + 1
   redis.call('HSET', key('d:', id), 'state', 'sending', 'token', token)
   held[#held + 1] = NOW + lease
   held[#held + 1] = id
-  for _, field in ipairs({id, token, d[1], d[2], to, d[3]}) do taken[#taken + 1] = field end
+  taken[#taken + 1] = id
+  taken[#taken + 1] = token .. ' ' .. d[1] .. ' ' .. d[2]
   count = count + 1
   return true
 end
 
--- Takes of an addressee what is due, at most so many; how many there were.
+-- Takes of an addressee what is due, at most so many; how many there were, and when the next is due, if there is one.
 local function take_some(to, want)
-  local due = redis.call('ZRANGEBYSCORE', key('due:', to), '-inf', NOW, 'LIMIT', 0, want)
-  if #due == 0 then return 0 end
+  local first = redis.call('ZRANGE', key('due:', to), 0, want, 'WITHSCORES')
+  local due, next = {}, nil
+  for i = 1, #first, 2 do
+    local at = tonumber(first[i + 1])
+    if at > NOW or #due == want then
+      next = at
+      break
+    end
+    due[#due + 1] = first[i]
+  end
+  if #due == 0 then return 0, next end
   redis.call('ZREM', key('due:', to), unpack(due))
   local out = {}
   for _, id in ipairs(due) do
-    if take(to, id) then out[#out + 1] = id end
+    if take(to, id) then
+      out[#out + 1] = id
+    else
+      next = NOW -- There may be another in its place.
+    end
   end
   if #out > 0 then redis.call('SADD', key('out:', to), unpack(out)) end
-  return #out
+  return #out, next
 end
 
+local later, none = {}, {}
 for _, to in ipairs(redis.call('ZRANGEBYSCORE', key('ready'), '-inf', NOW, 'LIMIT', 0, most)) do
   if count >= most then break end
   local free, again, counted = room(to)
   local sent = 0
   if free > 0 then
-    local want = math.min(free, most - count)
-    sent = take_some(to, want)
+    sent, again = take_some(to, math.min(free, most - count))
     if counted and sent > 0 then redis.call('HINCRBYFLOAT', key('to:', to), 'tokens', -sent) end
-    local first = redis.call('ZRANGE', key('due:', to), 0, 0, 'WITHSCORES')
-    again = first[2] and math.max(NOW, tonumber(first[2]))
   end
   -- Behind all others that are ready; whoever has no room is looked at when one of its comes back.
-  if again then redis.call('ZADD', key('ready'), again, to) else redis.call('ZREM', key('ready'), to) end
+  if again then
+    later[#later + 1] = math.max(NOW, again)
+    later[#later + 1] = to
+  else
+    none[#none + 1] = to
+  end
 end
+if #later > 0 then redis.call('ZADD', key('ready'), unpack(later)) end
+if #none > 0 then redis.call('ZREM', key('ready'), unpack(none)) end
 if #held > 0 then redis.call('ZADD', key('held'), unpack(held)) end
 local next = redis.call('ZRANGE', key('ready'), 0, 0, 'WITHSCORES')
 local pause = next[2] and math.max(0, tonumber(next[2]) - NOW) or -1

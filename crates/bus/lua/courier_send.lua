@@ -8,22 +8,33 @@ local most, full = tonumber(ARGV[2]), {}
 -- So many may be in one line; of what is of use for a few minutes only, so many.
 local MOST_IN_LINE, MOST_BRIEF = 1000, 30
 
--- Whether it is for this addressee and was not before: when that one may be looked at, and the line that it is in.
-local function note(event, to, order, about, brief)
+-- What is known of an addressee, and what is new for it: read and written once, however many events there are.
+local addressees = {}
+local function find(to)
+  local a = addressees[to]
+  if a then return a end
   local health = redis.call('HMGET', key('to:', to), 'off', 'open', 'ordered')
-  local d = key('d:', event .. '/' .. to)
-  if health[1] or redis.call('HSETNX', d, 'to', to) == 0 then return end
-  redis.call('HSET', d, 'event', event, 'sent', NOW, 'failures', 0, 'token', 0, 'lost', 0, 'state', 'waiting', 'due', NOW)
+  a = {
+    off = health[1], at = math.max(NOW, tonumber(health[2] or 0)), ordered = health[3] == '1',
+    waiting = redis.call('ZCARD', key('due:', to)), due = {}, of = {},
+  }
+  addressees[to] = a
+  return a
+end
+
+local function note(id, event, to, a, order, about, brief)
+  local d = key('d:', id)
+  redis.call('HSET', d, 'to', to, 'event', event, 'sent', NOW_TEXT, 'failures', '0', 'state', 'waiting', 'due',
+    NOW_TEXT)
+  if a.ordered and about ~= '' then redis.call('HSET', d, 'line', about) end
   if brief then
-    redis.call('HSET', d, 'brief', 1)
+    redis.call('HSET', d, 'brief', '1')
     redis.call('EXPIRE', d, BRIEF_SECONDS)
   else
     redis.call('EXPIRE', d, WAIT_SECONDS + DAY)
-    redis.call('ZADD', key('of:', to), order, event .. '/' .. to)
-    redis.call('ZREMRANGEBYRANK', key('of:', to), 0, -1 - MOST_LISTED)
+    a.of[#a.of + 1] = order
+    a.of[#a.of + 1] = id
   end
-  if health[3] == '1' and about ~= '' then redis.call('HSET', d, 'line', about) else about = nil end
-  return math.max(NOW, tonumber(health[2] or 0)), about
 end
 
 -- Whether others are before it in its line.
@@ -36,34 +47,64 @@ local function waits_in_line(id, to, about)
   return length > 1
 end
 
-local function is_full(to, about, brief)
-  if redis.call('ZCARD', key('due:', to)) >= most then return true end
+local function is_full(to, a, about, brief)
+  if a.waiting >= most then return true end
   return about and (redis.call('HLEN', key('lines:', to)) >= most
     or redis.call('LLEN', key('line:', to .. '/' .. about)) >= (brief and MOST_BRIEF or MOST_IN_LINE))
 end
 
-local function put(event, to, at, order, about, brief)
-  local id = event .. '/' .. to
-  if is_full(to, about, brief) then
+local function put(id, event, to, a, order, about, brief)
+  about = a.ordered and about ~= '' and about
+  if is_full(to, a, about, brief) then
     if not brief then full[#full + 1] = to end
     return bury(id, event, 'too many deliveries wait for this endpoint')
   end
   if about and waits_in_line(id, to, about) then return end
-  redis.call('ZADD', key('due:', to), order, id)
-  redis.call('ZADD', key('ready'), 'LT', at, to)
+  a.waiting = a.waiting + 1
+  a.due[#a.due + 1] = order
+  a.due[#a.due + 1] = id
+end
+
+-- Counts what has not ended: an event that is not known has no deliveries.
+local function count(event, is_known, n, brief)
+  local open = key('open:', event)
+  if not is_known and n == 1 then return end
+  if is_known and redis.call('EXISTS', open) == 0 then n = n + 1 end -- There was one only.
+  redis.call('HINCRBY', open, 'n', n)
+  redis.call('EXPIRE', open, brief and BRIEF_SECONDS or WAIT_SECONDS + DAY)
 end
 
 local function send(event, payload, about, brief, order, first, last)
-  local new = {}
+  local is_known, new = redis.call('EXISTS', key('event:', event)) == 1, {}
   for i = first, last do
-    local at, line = note(event, ARGV[i], order, about, brief)
-    if at then new[#new + 1] = {ARGV[i], at, line} end
+    local to, a = ARGV[i], find(ARGV[i])
+    local id = event .. '/' .. to
+    if not a.off and not (is_known and redis.call('EXISTS', key('d:', id)) == 1) then
+      note(id, event, to, a, order, about, brief)
+      new[#new + 1] = to
+    end
   end
   if #new == 0 then return end
-  redis.call('HINCRBY', key('open:', event), 'n', #new)
-  redis.call('EXPIRE', key('open:', event), brief and BRIEF_SECONDS or WAIT_SECONDS + DAY)
+  count(event, is_known, #new, brief)
   redis.call('SET', key('event:', event), payload, 'EX', brief and BRIEF_SECONDS or WAIT_SECONDS)
-  for _, to in ipairs(new) do put(event, to[1], to[2], order, to[3], brief) end
+  for _, to in ipairs(new) do put(event .. '/' .. to, event, to, find(to), order, about, brief) end
+end
+
+-- What is due and what was sent is written down; of what was sent the newest are kept, and some more for a while.
+local function write_down()
+  local ready = {}
+  for to, a in pairs(addressees) do
+    if #a.of > 0 then
+      redis.call('ZADD', key('of:', to), unpack(a.of))
+      if #a.of > 2 or NOW % 16 == 0 then redis.call('ZREMRANGEBYRANK', key('of:', to), 0, -1 - MOST_LISTED) end
+    end
+    if #a.due > 0 then
+      redis.call('ZADD', key('due:', to), unpack(a.due))
+      ready[#ready + 1] = a.at
+      ready[#ready + 1] = to
+    end
+  end
+  if #ready > 0 then redis.call('ZADD', key('ready'), 'LT', unpack(ready)) end
 end
 
 -- What has ended stands on the list because somebody sent it twice.
@@ -72,25 +113,36 @@ local function has_ended(record)
   return state and state ~= 'queued' and state ~= 'running' and state ~= 'delayed'
 end
 
--- It is not at the end if somebody else was faster.
-local function leave(payload, record)
-  if redis.call('LINDEX', KEYS[2], -1) ~= payload then return end
-  redis.call('RPOP', KEYS[2])
-  redis.call('HSET', record, 'state', 'done', 'ended', NOW)
-  redis.call('EXPIRE', record, ARGV[4])
+-- Takes from the list what was sent; what is not at its end was taken by somebody who was faster.
+local function leave(payloads, records)
+  if #payloads == 0 then return end
+  local last, left = redis.call('LRANGE', KEYS[2], -#payloads, -1), 0
+  for i, payload in ipairs(payloads) do
+    if last[#last - left] == payload then
+      left = left + 1
+      redis.call('HSET', records[i], 'state', 'done', 'ended', NOW_TEXT)
+      redis.call('EXPIRE', records[i], ARGV[4])
+    end
+  end
+  if left > 0 then redis.call('LTRIM', KEYS[2], 0, -1 - left) end
 end
 
 -- What was first on the list is first for each addressee: a part of a millisecond apart, and none of them in the future.
-local at, number = 5, 0
+local at, number, payloads, records = 5, 0, {}, {}
 while at <= #ARGV do
   local event, payload, record, about, brief = unpack(ARGV, at, at + 4)
-  local count = tonumber(ARGV[at + 5])
+  local to = tonumber(ARGV[at + 5])
   if not has_ended(record) then
-    send(event, payload, about, brief == '1', NOW - 1 + number / 1000, at + 6, at + 5 + count)
+    send(event, payload, about, brief == '1', NOW - 1 + number / 1000, at + 6, at + 5 + to)
   end
   number = number + 1
-  if record ~= '' then leave(payload, record) end
-  at = at + 6 + count
+  if record ~= '' then
+    payloads[#payloads + 1] = payload
+    records[#records + 1] = record
+  end
+  at = at + 6 + to
 end
+write_down()
+leave(payloads, records)
 if redis.call('GET', key('intake')) == ARGV[3] then redis.call('DEL', key('intake')) end
 return full

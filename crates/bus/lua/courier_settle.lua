@@ -1,7 +1,14 @@
 -- How attempts went: ends a delivery, or puts it aside; and what that says of its addressee. Read before courier_round.
 local threshold, first, longest, patience = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
--- What is done once for each addressee, however many of its deliveries there are.
-local is_well, settled = {}, {}
+-- What is done once for each addressee, however many of its deliveries there are: said that it is well, and let go of what
+-- is not out any more.
+local is_well, out = {}, {}
+
+local function let_go(id, to)
+  local ids = out[to] or {}
+  ids[#ids + 1] = id
+  out[to] = ids
+end
 
 local function give_up(to, why)
   if redis.call('HEXISTS', key('to:', to), 'off') == 1 then return end -- It is told once, and why it was at first.
@@ -57,37 +64,40 @@ local function drop(id, event)
 end
 
 local function settle(id, token, outcome, pause, tried, health, why, busy)
-  local d = redis.call('HMGET', key('d:', id), 'state', 'token', 'to', 'event', 'line', 'brief')
+  local record = key('d:', id)
+  local d = redis.call('HMGET', record, 'state', 'token', 'to', 'event', 'line', 'brief')
   if d[1] ~= 'sending' or d[2] ~= token then return 'stale' end
-  redis.call('ZREM', key('held'), id)
-  redis.call('SREM', key('out:', d[3]), id)
-  if tried ~= '' then
-    local tries = key('tries:', id)
-    if redis.call('RPUSH', tries, tried) > MOST_TRIES then redis.call('LPOP', tries) end
-  end
-  local struck = health ~= 'well' and is_gone(d[3])
-  if struck then return drop(id, d[4]) end
-  local said = judge(d[3], health, why, tonumber(busy))
+  let_go(id, d[3])
+  if health ~= 'well' and is_gone(d[3]) then return drop(id, d[4]) end
+  local said, attempt = judge(d[3], health, why, tonumber(busy)), tried ~= '' and {'t' .. token, tried} or {}
   if outcome == 'done' then
-    redis.call('HSET', key('d:', id), 'state', 'done', 'ended', NOW)
+    redis.call('HSET', record, 'state', 'done', 'ended', NOW_TEXT, unpack(attempt))
     keep(id, d[6] and BRIEF_DONE_SECONDS or DONE_SECONDS)
     if d[5] then step(id, d[3], d[5]) end
     close(d[4], false, d[6])
-  elseif outcome == 'dead' then
+    return said or outcome
+  end
+  if attempt[1] then redis.call('HSET', record, unpack(attempt)) end
+  if tonumber(token) > MOST_TRIES then redis.call('HDEL', record, 't' .. (token - MOST_TRIES)) end
+  if outcome == 'dead' then
     bury(id, d[4], why)
   else
-    if outcome == 'again' then redis.call('HINCRBY', key('d:', id), 'failures', 1) end
-    redis.call('HSET', key('d:', id), 'lost', 0)
+    if outcome == 'again' then redis.call('HINCRBY', record, 'failures', 1) end
+    redis.call('HDEL', record, 'lost')
     wait(id, d[4], d[3], NOW + tonumber(pause))
   end
-  settled[d[3]] = true
   return said or outcome
 end
 
 -- Settles all that is reported in ARGV from here on; a word for each.
 local function settle_all(from)
-  local words = {}
+  local words, held = {}, {}
   for i = from, #ARGV, 8 do words[#words + 1] = settle(unpack(ARGV, i, i + 7)) end
-  for to in pairs(settled) do look_again(to) end
+  for to, ids in pairs(out) do
+    redis.call('SREM', key('out:', to), unpack(ids))
+    for _, id in ipairs(ids) do held[#held + 1] = id end
+    look_again(to)
+  end
+  if #held > 0 then redis.call('ZREM', key('held'), unpack(held)) end
   return words
 end

@@ -8,10 +8,13 @@ use crate::{Bus, Error, script};
 use bytes::Bytes;
 use contract::{Message, route::List};
 use fred::{
-    interfaces::{HashesInterface as _, ListInterface as _, SortedSetsInterface as _},
+    interfaces::{HashesInterface as _, SortedSetsInterface as _},
     types::Value,
 };
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 mod announcements;
 mod book;
@@ -255,9 +258,9 @@ impl Courier {
         let mut values = answer.into_values().into_iter();
         let words = values.next().map(Value::into_array).unwrap_or_default();
         let values: Vec<_> = values.skip(2).collect();
-        let (fields, payloads) = values.split_at_checked(6 * count).unwrap_or((&values, &[]));
+        let (fields, payloads) = values.split_at_checked(2 * count).unwrap_or((&values, &[]));
         let payloads: HashMap<String, Bytes> = payloads.as_chunks::<2>().0.iter().filter_map(named).collect();
-        let fields = fields.as_chunks::<6>().0.iter();
+        let fields = fields.as_chunks::<2>().0.iter();
         Ok(Round {
             told: words.iter().map(told).collect(),
             taken: fields.filter_map(|fields| taken(fields, &payloads)).collect(),
@@ -394,12 +397,10 @@ impl Courier {
     /// # Errors
     /// When Redis is unreachable.
     pub async fn record(&self, id: &str) -> Result<Option<Record>, Error> {
-        let (record, tries) = (self.key("d:", id), self.key("tries:", id));
-        let failed = |source| Error::redis(source, "look", &record);
-        let fields: HashMap<String, String> = self.bus.client().hgetall(&record).await.map_err(failed)?;
-        let tries = self.bus.client().lrange(&tries, 0, -1).await.map_err(failed)?;
-        let id = id.to_owned();
-        Ok((!fields.is_empty()).then_some(Record { id, fields, tries }))
+        let record = self.key("d:", id);
+        let fields = self.bus.client().hgetall(&record).await;
+        let fields: HashMap<String, String> = fields.map_err(|source| Error::redis(source, "look", &record))?;
+        Ok((!fields.is_empty()).then(|| Record::new(id, fields)))
     }
 
     /// How many deliveries wait for an addressee, and how many dead ones there are in all.
@@ -443,6 +444,22 @@ impl Courier {
             .collect();
         let args = [Value::from(self.prefix.as_str())].into_iter().chain(args).collect();
         script::run(self.bus.client(), script, operation, keys, args).await
+    }
+}
+
+// === impl Record ===
+
+impl Record {
+    /// What was tried stands among the fields, each attempt by its token.
+    fn new(id: &str, mut fields: HashMap<String, String>) -> Self {
+        let token = |name: &str| name.strip_prefix('t').and_then(|token| token.parse::<u64>().ok());
+        let tries = fields.extract_if(|name, _| token(name).is_some());
+        let tries: BTreeMap<_, _> = tries.map(|(name, tried)| (token(&name), tried)).collect();
+        Self {
+            id: id.to_owned(),
+            fields,
+            tries: tries.into_values().collect(),
+        }
     }
 }
 
@@ -535,14 +552,18 @@ fn named([name, payload]: &[Value; 2]) -> Option<(String, Bytes)> {
     Some((name.as_string()?, Bytes::copy_from_slice(payload.as_bytes()?)))
 }
 
-fn taken([id, token, failures, sent, to, event]: &[Value; 6], payloads: &HashMap<String, Bytes>) -> Option<Taken> {
+fn taken([id, numbers]: &[Value; 2], payloads: &HashMap<String, Bytes>) -> Option<Taken> {
+    let id = id.as_string()?;
+    let (event, to) = id.split_once('/')?;
+    let numbers = numbers.as_str()?;
+    let mut numbers = numbers.split(' ');
     Some(Taken {
-        id: id.as_string()?,
-        token: token.as_u64()?,
-        failures: failures.as_u64().and_then(|n| u32::try_from(n).ok())?,
-        sent_ms: sent.as_i64()?,
-        to: to.as_string()?,
-        payload: payloads.get(&event.as_string()?)?.clone(),
+        token: numbers.next()?.parse().ok()?,
+        failures: numbers.next()?.parse().ok()?,
+        sent_ms: numbers.next()?.parse().ok()?,
+        to: to.to_owned(),
+        payload: payloads.get(event)?.clone(),
+        id,
     })
 }
 

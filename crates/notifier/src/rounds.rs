@@ -37,6 +37,8 @@ pub(crate) const PATIENT: usize = 8;
 const BEATS: u32 = 4;
 /// How long nothing is looked for that nobody has told us of: other notifiers send, too.
 const IDLE: Duration = Duration::from_millis(500);
+/// How attempts went is said of some at once, but not so long after they have ended.
+const GATHERED: Duration = Duration::from_millis(1);
 /// Pause while Redis is away.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -69,7 +71,9 @@ impl Rounds {
                 biased;
                 Some(ended) = under_way.join_next() => {
                     reports.extend(ended.ok());
-                    tokio::task::yield_now().await; // What ends just now goes with it.
+                    let some = (under_way.len() / 4).min(BATCH);
+                    let gathered = gather(&mut under_way, &mut reports, some);
+                    tokio::time::timeout(GATHERED, gathered).await.ok();
                 }
                 () = self.kick.notified(), if !stops => {}
                 () = tokio::time::sleep(wait) => {}
@@ -155,5 +159,14 @@ impl Rounds {
                 self.announcer.announce().await;
             }
         }
+    }
+}
+
+/// Waits until so many attempts have ended.
+async fn gather(under_way: &mut JoinSet<Report>, reports: &mut Vec<Report>, some: usize) {
+    while reports.len() < some
+        && let Some(ended) = under_way.join_next().await
+    {
+        reports.extend(ended.ok());
     }
 }

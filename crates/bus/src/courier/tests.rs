@@ -406,6 +406,61 @@ async fn what_is_not_kept_any_more_is_a_dead_letter_and_not_nothing() {
     assert!(dead[0].fields["why"].contains("not kept any more"), "{dead:?}");
 }
 
+/// Of what has one delivery, it is not counted how many have not ended.
+#[tokio::test]
+async fn what_has_one_delivery_more_than_at_first_is_kept_until_both_have_ended() {
+    let (redis, courier) = courier().await;
+    let ttl = |kind: &str| -> i64 {
+        let key = format!("{{forge:notifications}}:deliveries:{kind}");
+        redis.cli(&["TTL", &key]).trim().parse().unwrap()
+    };
+    send(&courier, "e1", &["a"]).await;
+    assert_eq!(ttl("open:e1"), -2);
+    send(&courier, "e1", &["a", "b"]).await;
+    let taken = take(&courier).await;
+    assert_eq!(ids(&taken), ["e1/a", "e1/b"]);
+    settle(&courier, &taken[0], Fate::Done, Health::Well).await;
+    assert!(ttl("event:e1") > 7 * 86_400, "one still waits for it");
+    settle(&courier, &taken[1], Fate::Done, Health::Well).await;
+    assert!((1..=6 * 3_600).contains(&ttl("event:e1")) && ttl("open:e1") == -2);
+    send(&courier, "e2", &["a"]).await;
+    let taken = take(&courier).await;
+    settle(&courier, &taken[0], Fate::Done, Health::Well).await;
+    assert!((1..=6 * 3_600).contains(&ttl("event:e2")));
+    send(&courier, "e3", &["a"]).await;
+    let taken = take(&courier).await;
+    settle(&courier, &taken[0], Fate::Dead, Health::Unknown).await;
+    assert!((5 * 86_400..=7 * 86_400).contains(&ttl("event:e3")));
+}
+
+/// One attempt is kept with its delivery, the newest 20 of them.
+#[tokio::test]
+async fn of_what_was_tried_the_newest_20_are_kept_in_their_order() {
+    let (_redis, courier) = courier().await;
+    send(&courier, "e1", &["a"]).await;
+    for n in 1..=25 {
+        let taken = take(&courier).await.remove(0);
+        let report = Report {
+            id: taken.id,
+            token: taken.token,
+            fate: Fate::Again(Duration::ZERO),
+            tried: n.to_string(),
+            health: Health::Unknown,
+            why: String::new(),
+        };
+        courier.round(&[report], 0, PATIENCE).await.unwrap();
+    }
+    let record = courier.record("e1/a").await.unwrap().unwrap();
+    let kept: Vec<String> = (6..=25).map(|n: u32| n.to_string()).collect();
+    assert_eq!(record.tries, kept);
+    assert!(
+        record
+            .fields
+            .keys()
+            .all(|name| !name.starts_with('t') || name == "to" || name == "token")
+    );
+}
+
 #[tokio::test]
 async fn what_everybody_has_is_kept_for_hours_and_not_for_days() {
     let (redis, courier) = courier().await;
@@ -668,7 +723,8 @@ async fn what_is_of_use_for_minutes_is_kept_for_minutes_and_is_no_dead_letter() 
             .parse()
             .unwrap()
     };
-    for key in ["event:e1", "d:e1/a", "open:e1"] {
+    assert_eq!(ttl("open:e1"), -2, "it has one delivery only");
+    for key in ["event:e1", "d:e1/a"] {
         assert!((500..=600).contains(&ttl(key)), "{key}: {}", ttl(key));
     }
     let taken = take(&courier).await;
