@@ -90,13 +90,14 @@ impl Channel {
     pub(crate) async fn tell(&self, telling: &Telling<'_>) -> Reply {
         let told = match self {
             Self::Webhook(webhook) => webhook.tell(telling).await,
-            Self::Slack(slack) => slack.tell(telling).await,
-            Self::Email(email) => email.tell(telling).await,
-            Self::GithubStatus(status) => status.tell(telling).await,
-            Self::GithubCheck(check) => check.tell(telling).await,
-            Self::Dashboard(dashboard) => dashboard.tell(telling).await,
-            Self::Agent(agent) => agent.tell(telling).await,
-            Self::Linear(linear) => linear.tell(telling).await,
+            // Boxed: a webhook is not to take the memory of a conversation with GitHub.
+            Self::Slack(slack) => Box::pin(slack.tell(telling)).await,
+            Self::Email(email) => Box::pin(email.tell(telling)).await,
+            Self::GithubStatus(status) => Box::pin(status.tell(telling)).await,
+            Self::GithubCheck(check) => Box::pin(check.tell(telling)).await,
+            Self::Dashboard(dashboard) => Box::pin(dashboard.tell(telling)).await,
+            Self::Agent(agent) => Box::pin(agent.tell(telling)).await,
+            Self::Linear(linear) => Box::pin(linear.tell(telling)).await,
         };
         told.unwrap_or_else(|reply| reply)
     }

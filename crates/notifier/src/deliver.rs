@@ -10,7 +10,7 @@ use crate::{
 };
 use bus::{Fate, Health, Report, Taken, clock};
 use chassis::trace;
-use serde_json::json;
+use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,19 @@ pub(crate) struct Deliver {
     /// How many attempts there are at what is refused.
     pub(crate) refused: u32,
     pub(crate) stopping: CancellationToken,
+}
+
+/// What is kept of an attempt, for people.
+#[derive(Serialize)]
+struct Tried<'a> {
+    /// When, in ms since the Unix epoch.
+    at: i64,
+    ms: u64,
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
 }
 
 /// An endpoint that is not configured here may be at another notifier, which has been restarted already.
@@ -93,30 +106,17 @@ impl Deliver {
         if !matches!(reply, Reply::NothingToSay | Reply::NotNow(_)) {
             self.metrics.count(outcome.fate, spent.as_secs_f64());
         }
-        let (status, body) = match &reply {
-            Reply::Status(status, _, body) => (Some(*status), Some(body.as_str())),
-            Reply::NothingToSay | Reply::Nothing(_) | Reply::Refused(_) | Reply::Unfit(_) | Reply::NotNow(_) => {
-                (None, None)
-            }
-        };
+        let tried = Tried::new(now, spent, &reply, &outcome);
         tracing::info!(
-            status,
+            status = tried.status,
             fate = ?outcome.fate,
             reason = outcome.why,
             host = endpoint.host(),
             duration_ms = spent.as_millis(),
             "tried a delivery"
         );
-        let mut tried =
-            json!({"at": now, "ms": u64::try_from(spent.as_millis()).unwrap_or(u64::MAX), "status": status});
-        if outcome.fate != Fate::Done
-            && let Some(tried) = tried.as_object_mut()
-        {
-            tried.insert("error".to_owned(), json!(outcome.why));
-            let kept: Option<String> = body.map(|body| body.chars().take(MOST_KEPT).collect());
-            tried.insert("body".to_owned(), json!(kept.filter(|body| !body.is_empty())));
-        }
-        report(taken, outcome, tried.to_string())
+        let tried = serde_json::to_string(&tried).unwrap_or_default();
+        report(taken, outcome, tried)
     }
 
     async fn tell(&self, endpoint: &Endpoint, channel: &Channel, telling: Telling<'_>) -> Reply {
@@ -137,6 +137,27 @@ impl Deliver {
             }
             // Another notifier asks again; nobody waits for five minutes for this one to stop.
             () = stopped => Reply::NotNow("notifier was stopped".to_owned()),
+        }
+    }
+}
+
+// === impl Tried ===
+
+impl<'a> Tried<'a> {
+    fn new(at: i64, spent: Duration, reply: &Reply, outcome: &'a Outcome) -> Self {
+        let failed = outcome.fate != Fate::Done;
+        let (status, body) = match reply {
+            Reply::Status(status, _, body) => (Some(*status), Some(body).filter(|body| failed && !body.is_empty())),
+            Reply::NothingToSay | Reply::Nothing(_) | Reply::Refused(_) | Reply::Unfit(_) | Reply::NotNow(_) => {
+                (None, None)
+            }
+        };
+        Self {
+            at,
+            ms: u64::try_from(spent.as_millis()).unwrap_or(u64::MAX),
+            status,
+            error: failed.then_some(outcome.why.as_str()),
+            body: body.map(|body| body.chars().take(MOST_KEPT).collect()),
         }
     }
 }

@@ -73,7 +73,7 @@ impl Rounds {
                     reports.extend(ended.ok());
                     let some = (under_way.len() / 4).min(BATCH);
                     let gathered = gather(&mut under_way, &mut reports, some);
-                    tokio::time::timeout(GATHERED, gathered).await.ok();
+                    timeout(GATHERED, gathered).await.ok();
                 }
                 () = self.kick.notified(), if !stops => {}
                 () = tokio::time::sleep(wait) => {}
