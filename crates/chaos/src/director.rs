@@ -154,6 +154,11 @@ impl Director {
                 world.engine.kill();
                 self.later(2_000, Cure::RestartEngine);
             }
+            // It gives containers ten seconds.
+            Fault::StopEngine => {
+                world.engine.ask_to_stop();
+                self.later(13_000, Cure::RestartEngine);
+            }
             Fault::SlowReceiver => self.mood(world, Mood::Slow, 6_000),
             Fault::FailingReceiver => self.mood(world, Mood::Failing, 6_000),
             Fault::HangingReceiver => self.mood(world, Mood::Hanging, 8_000),

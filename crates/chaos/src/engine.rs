@@ -48,8 +48,16 @@ impl Engine {
         self.process = None;
     }
 
+    /// Asks it to end, as an update of it does; it ends its containers first.
+    pub(crate) fn ask_to_stop(&self) {
+        if let Some(process) = &self.process {
+            process.signal("TERM");
+        }
+    }
+
     /// Starts it (again).
     pub(crate) fn restart(&mut self) {
+        self.kill();
         // A pid file that it left may name somebody else by now, and then it does not start.
         fs::remove_file(self.path("engine.pid")).ok();
         let mut command = Command::new("dockerd");

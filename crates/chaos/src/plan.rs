@@ -76,6 +76,8 @@ pub(crate) enum Fault {
     FillRedis,
     FillDisk,
     KillEngine,
+    /// SIGTERM; it is back after 13 seconds.
+    StopEngine,
     SlowReceiver,
     FailingReceiver,
     HangingReceiver,
@@ -156,6 +158,7 @@ pub(crate) fn faults(options: &Options) -> Vec<Fault> {
         Fault::FillRedis,
         Fault::FillDisk,
         Fault::KillEngine,
+        Fault::StopEngine,
         Fault::SlowReceiver,
         Fault::FailingReceiver,
         Fault::HangingReceiver,
@@ -258,6 +261,7 @@ mod tests {
                 "PowerLoss",
                 "RedisAway",
                 "KillEngine",
+                "StopEngine",
             ] {
                 assert!(all.contains(word), "{word} is not in the plan of seed {seed}");
             }
