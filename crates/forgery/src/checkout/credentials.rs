@@ -46,9 +46,6 @@ pub(super) enum Purpose {
 pub(super) struct Login(pub(super) Option<(String, Secret)>);
 
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The app's own token is good for so long, in seconds; clocks may differ by a minute.
-const GOOD_FOR: i64 = 300;
-const SKEW: i64 = 60;
 
 // === impl Credentials ===
 
@@ -149,9 +146,7 @@ impl App {
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<(StatusCode, Value), BuildFailure> {
         let failed = |text: String| BuildFailure::new(Kind::CloneFailed, format!("the GitHub App: {text}"));
-        let now = clock::now_ms() / 1_000;
-        let claims = json!({"iss": self.id, "iat": now - SKEW, "exp": now + GOOD_FOR});
-        let own = self.key.token(&claims.to_string());
+        let own = self.key.app_token(&self.id, clock::now_ms() / 1_000);
         let own = own.ok_or_else(|| failed("the system has no randomness to give".to_owned()))?;
         let asked = async {
             let client = Client::builder()

@@ -10,7 +10,6 @@ use reqwest::{
     redirect,
 };
 use seal::SigningKey;
-use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
 /// GitHub, or a GitHub Enterprise Server.
@@ -50,10 +49,6 @@ const PAGE: usize = 100;
 const PAGES: usize = 50;
 /// Longest page, in bytes: a delivery takes about 400.
 const PAGE_BYTES: usize = 1_024 * 1_024;
-/// A token of an app is good for so long, in seconds; GitHub takes ten minutes at most.
-const GOOD_FOR: i64 = 300;
-/// Clocks may differ by so much, in seconds.
-const SKEW: i64 = 60;
 
 // === impl Error ===
 
@@ -145,9 +140,7 @@ impl Github {
         match &self.identity {
             Who::Token(token) => Ok(request.bearer_auth(token.expose())),
             Who::App(id, key) => {
-                let now = clock::now_ms() / 1_000;
-                let claims = json!({"iss": id, "iat": now - SKEW, "exp": now + GOOD_FOR});
-                let token = key.token(&claims.to_string()).ok_or(Error::Randomness)?;
+                let token = key.app_token(id, clock::now_ms() / 1_000).ok_or(Error::Randomness)?;
                 Ok(request.bearer_auth(token))
             }
         }

@@ -30,9 +30,6 @@ struct Kept {
     until: i64,
 }
 
-/// The app's own token is good for so long, in seconds; clocks may differ by a minute.
-const GOOD_FOR: i64 = 300;
-const SKEW: i64 = 60;
 /// A token of a repository is good for an hour, and used for a little less.
 const USED_MS: i64 = 50 * 60 * 1_000;
 /// Tokens of so many repositories are kept.
@@ -92,9 +89,7 @@ impl App {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Answer, Reply> {
-        let now = clock::now_ms() / 1_000;
-        let claims = json!({"iss": self.id, "iat": now - SKEW, "exp": now + GOOD_FOR});
-        let own = self.key.token(&claims.to_string());
+        let own = self.key.app_token(&self.id, clock::now_ms() / 1_000);
         let own = own.ok_or_else(|| Reply::NotNow("the system has no randomness to give".to_owned()))?;
         let url = api.join(path).map_err(|error| Reply::Unfit(error.to_string()))?;
         telling.ask(method, url, headers(&own), body).await
