@@ -3,11 +3,14 @@
 //! <https://linear.app/developers/graphql>; its limits: <https://linear.app/developers/rate-limiting>. A comment of each thing
 //! that happens to a ticket is made with an id that follows from both, so that it is never made twice.
 
+mod moves;
+
 use super::{Telling, Told, cut};
 use crate::{outcome::Reply, wording::Words};
 use bus::clock;
 use chassis::Secret;
 use contract::Notification;
+use moves::{Now, State};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
@@ -36,34 +39,17 @@ struct Team {
     until: i64,
 }
 
-#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
-struct State {
-    id: String,
-    name: String,
-    /// `triage`, `backlog`, `unstarted`, `started`, `completed`, `canceled`.
-    #[serde(rename = "type")]
-    kind: String,
-    position: f64,
-}
-
 /// A ticket.
 #[derive(Debug, serde::Deserialize)]
 struct Issue {
     id: String,
     team: Named,
-    state: Kind,
+    state: Now,
 }
 
 #[derive(Debug, serde::Deserialize)]
 struct Named {
     id: String,
-}
-
-#[derive(Debug, serde::Deserialize)]
-struct Kind {
-    id: String,
-    #[serde(rename = "type")]
-    kind: String,
 }
 
 /// Why a question has no answer.
@@ -151,12 +137,12 @@ impl Linear {
     /// Moves a ticket to where it belongs now; never back.
     async fn shift(&self, telling: &Telling<'_>, notification: &Notification, issue: &Issue) -> Result<(), Reply> {
         let event = notification.event_type.as_str();
-        let (named, usual) = (self.states.get(event), usual(event));
+        let (named, usual) = (self.states.get(event), moves::usual(event));
         if named.is_none() && usual.is_none() {
             return Ok(());
         }
         let states = self.states_of(telling, &issue.team.id).await?;
-        let Some(next) = next(&states, issue, named.map(String::as_str), usual) else {
+        let Some(next) = moves::next(&states, &issue.state, named.map(String::as_str), usual) else {
             return Ok(());
         };
         let moved = json!({"id": issue.id, "state": next.id});
@@ -259,32 +245,6 @@ fn is_told(event: &str) -> bool {
     }
 }
 
-/// The kind of state that a ticket is in after an event, unless somebody has named one.
-fn usual(event: &str) -> Option<&'static str> {
-    match event {
-        "build.started" | "workflow.opened" => Some("started"),
-        "workflow.merged" => Some("completed"),
-        _ => None,
-    }
-}
-
-/// Where a ticket is to be now, if that is somewhere else and not behind where it is.
-fn next<'a>(states: &'a [State], issue: &Issue, named: Option<&str>, usual: Option<&str>) -> Option<&'a State> {
-    let found = match named {
-        Some(name) => states.iter().find(|state| state.name.eq_ignore_ascii_case(name)),
-        None => states
-            .iter()
-            .filter(|state| Some(state.kind.as_str()) == usual)
-            .min_by(|a, b| a.position.total_cmp(&b.position)),
-    }?;
-    let is_ahead = match issue.state.kind.as_str() {
-        "completed" | "canceled" => false, // Somebody has decided about it.
-        "started" => found.kind == "completed" || named.is_some(),
-        _ => true,
-    };
-    (is_ahead && found.id != issue.state.id).then_some(found)
-}
-
 fn comment(notification: &Notification) -> String {
     let words = Words::new(notification);
     let facts = words.facts.iter().map(|(name, text)| format!("\n- {name}: {text}"));
@@ -317,58 +277,6 @@ fn comment_id(thing: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn state(id: &str, kind: &str, position: f64) -> State {
-        State {
-            id: id.to_owned(),
-            name: format!("The {id}"),
-            kind: kind.to_owned(),
-            position,
-        }
-    }
-
-    #[test]
-    fn a_ticket_moves_on_and_never_back() {
-        let states = [
-            state("todo", "unstarted", 1.0),
-            state("review", "started", 3.0),
-            state("doing", "started", 2.0),
-            state("done", "completed", 4.0),
-        ];
-        let moved = |id: &str, kind: &str, named: Option<&str>, event: &str| {
-            let issue = Issue {
-                id: "i".to_owned(),
-                team: Named { id: "t".to_owned() },
-                state: Kind {
-                    id: id.to_owned(),
-                    kind: kind.to_owned(),
-                },
-            };
-            next(&states, &issue, named, usual(event)).map(|state| state.id.clone())
-        };
-        assert_eq!(
-            moved("todo", "unstarted", None, "build.started").as_deref(),
-            Some("doing")
-        );
-        assert_eq!(moved("doing", "started", None, "build.started"), None);
-        assert_eq!(
-            moved("review", "started", None, "build.started"),
-            None,
-            "a person is further"
-        );
-        assert_eq!(
-            moved("doing", "started", None, "workflow.merged").as_deref(),
-            Some("done")
-        );
-        assert_eq!(moved("done", "completed", None, "workflow.merged"), None);
-        assert_eq!(moved("gone", "canceled", None, "build.started"), None);
-        let named = Some("the review");
-        assert_eq!(
-            moved("doing", "started", named, "build.succeeded").as_deref(),
-            Some("review")
-        );
-        assert_eq!(moved("doing", "started", Some("nowhere"), "build.succeeded"), None);
-    }
 
     #[test]
     fn a_comment_has_one_id_that_looks_random() {
