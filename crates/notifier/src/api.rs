@@ -11,8 +11,8 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Path, Query, Request, State},
-    http::{StatusCode, header},
-    middleware::{Next, from_fn_with_state},
+    http::{HeaderValue, StatusCode, header},
+    middleware::{Next, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -94,6 +94,8 @@ struct Shown<'a> {
 /// So many deliveries are listed unless more are asked for …
 const USUAL: i64 = 50;
 const LONGEST_REASON: usize = 500;
+/// What problems are written in (RFC 9457).
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// The longest body of a request.
 const BODY_BYTES: usize = 64 * 1024;
 /// … and never more than these.
@@ -116,6 +118,7 @@ pub(crate) fn routes(api: Api, token: &Secret) -> Router {
         .route("/v1/dead", get(dead))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(from_fn_with_state(token, authorize))
+        .layer(map_response(as_problem))
         .with_state(api)
 }
 
@@ -128,6 +131,27 @@ async fn authorize(State(token): State<Token>, request: Request, next: Next) -> 
     } else {
         Problem::Unauthorized.into_response()
     }
+}
+
+/// What is refused before a handler sees it (no such route or method, too long a body, a query that cannot be read) is said
+/// in the same form as the rest.
+async fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    let is_problem = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == PROBLEM);
+    if is_problem || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let text = axum::body::to_bytes(body, BODY_BYTES).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let usual = status.canonical_reason().unwrap_or_default();
+    let body = problem(status, if text.is_empty() { usual } else { &text });
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONTENT_TYPE, PROBLEM);
+    Response::from_parts(parts, body.into())
 }
 
 async fn endpoints(State(api): State<Api>, Query(limit): Query<Limit>) -> Result<Json<Value>, Problem> {
@@ -332,6 +356,12 @@ const fn unchanged(written: bool) -> Result<(), Problem> {
     }
 }
 
+/// Problem details (RFC 9457).
+fn problem(status: StatusCode, detail: &str) -> String {
+    json!({"type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(), "detail": detail})
+        .to_string()
+}
+
 // === impl Api ===
 
 impl Api {
@@ -404,7 +434,6 @@ impl<'a> Shown<'a> {
 // === impl Problem ===
 
 impl IntoResponse for Problem {
-    /// Problem details (RFC 9457).
     fn into_response(self) -> Response {
         let status = match &self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -417,14 +446,10 @@ impl IntoResponse for Problem {
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Encode(_) | Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let body = json!({
-            "type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(),
-            "detail": self.to_string(),
-        });
-        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-        let mut response = (status, kind, body.to_string()).into_response();
+        let kind = [(header::CONTENT_TYPE, PROBLEM)];
+        let mut response = (status, kind, problem(status, &self.to_string())).into_response();
         if status == StatusCode::UNAUTHORIZED {
-            let way = header::HeaderValue::from_static("Bearer");
+            let way = HeaderValue::from_static("Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, way);
         }
         response
