@@ -4,7 +4,7 @@
 --   d:<id>, t<token> what came of the attempt with that token
 --   due:<to>   ZSET delivery -> when it is due                     out:<to>  SET what is being delivered
 --   of:<to>    ZSET delivery -> when it was sent                   to:<to>   HASH pace and health
---   book       HASH what is written of addressees               edition  STRING how often it was written in
+--   book       HASH what is written of addressees               edition  STRING how often that was, or a pace
 --   event:<event> STRING what is delivered                         open:<event> HASH how many of its deliveries have not
 --              ended (n), and how many are dead; absent if there was one only
 --   left       ZSET addressee -> until when it is left alone

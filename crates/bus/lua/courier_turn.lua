@@ -9,6 +9,7 @@ elseif which == 'on' then
   redis.call('ZREM', key('left'), to)
   look_again(to)
 else
+  redis.call('INCR', key('edition')) -- So that Redis can be seen to have forgotten it.
   pace(to, unpack(ARGV, 4, 6))
 end
 return {'ok'}

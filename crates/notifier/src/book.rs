@@ -34,6 +34,8 @@ pub(crate) struct Usual {
     pub(crate) prefix: String,
     pub(crate) schedule: Schedule,
     pub(crate) pace: Pace,
+    /// How fast channels are told that are no webhooks.
+    pub(crate) channels_per_second: u32,
 }
 
 /// The endpoints at one moment.
@@ -123,14 +125,18 @@ impl Book {
         Arc::clone(&self.pages.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads it again if somebody has written in it.
+    /// Reads it again if somebody has written in it; what Redis has forgotten, or was never told, is written again.
     pub(crate) async fn refresh(&self) -> Result<(), bus::Error> {
         // Asked before reading: what is written meanwhile is read the next time.
-        let edition = Some(self.courier.edition().await?);
-        if edition == self.pages().edition {
+        let edition = self.courier.edition().await?;
+        let before = self.pages();
+        if before.edition == Some(edition) {
             return Ok(());
         }
-        let (before, mut all, mut digests) = (self.pages(), self.configured.clone(), HashMap::new());
+        if before.edition.is_none_or(|known| edition < known) {
+            self.set_paces().await?;
+        }
+        let (mut all, mut digests) = (self.configured.clone(), HashMap::new());
         let mut book: Vec<_> = self.courier.book().await?.into_iter().collect();
         book.sort_unstable();
         for (name, text) in book {
@@ -142,8 +148,21 @@ impl Book {
             all.push(known.map_or_else(|| Arc::new(self.readable(&name, &text)), Arc::clone));
             digests.insert(name, digest);
         }
-        let pages = Pages::new(edition, all, digests);
+        let pages = Pages::new(Some(edition), all, digests);
         *self.pages.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pages);
+        Ok(())
+    }
+
+    /// Says how fast the configured endpoints take what they get.
+    async fn set_paces(&self) -> Result<(), bus::Error> {
+        for endpoint in &self.configured {
+            let own = endpoint
+                .channel()
+                .and_then(|channel| channel.pace(self.usual.channels_per_second));
+            self.courier
+                .pace(endpoint.name(), own.unwrap_or(self.usual.pace))
+                .await?;
+        }
         Ok(())
     }
 

@@ -80,11 +80,12 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let bus = Bus::start(config.bus.clone()).map_err(unfit)?;
     bus.ready().await.map_err(unfit)?;
     let courier = bus.courier(&config.notifications);
-    set_paces(&config, &courier, &life).await.map_err(unfit)?;
+    tell_broken(&config, &life);
     let usual = Usual {
         prefix: config.prefix,
         schedule: config.schedule,
         pace: config.pace,
+        channels_per_second: config.channels_per_second,
     };
     let book = Arc::new(Book::new(
         courier.clone(),
@@ -144,13 +145,9 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says how fast the configured endpoints take what they get, and which cannot be used here.
-async fn set_paces(config: &Config, courier: &Courier, life: &Life) -> Result<(), bus::Error> {
+/// Says which of the configured endpoints cannot be used here.
+fn tell_broken(config: &Config, life: &Life) {
     for endpoint in &config.endpoints {
-        let own = endpoint
-            .channel()
-            .and_then(|channel| channel.pace(config.channels_per_second));
-        courier.pace(endpoint.name(), own.unwrap_or(config.pace)).await?;
         if let Some(why) = endpoint.broken() {
             tracing::error!(
                 endpoint = endpoint.name(),
@@ -160,7 +157,6 @@ async fn set_paces(config: &Config, courier: &Courier, life: &Life) -> Result<()
             life.degraded(&format!("endpoint {}", endpoint.name()), Some(why.to_owned()));
         }
     }
-    Ok(())
 }
 
 /// Frees what dead notifiers held, tells what they did not, and counts what there is.

@@ -31,7 +31,7 @@ impl Courier {
         text.map_err(|source| Error::redis(source, "read", &key))
     }
 
-    /// How often the book was written in.
+    /// How often the book was written in, or a pace was set: less than before when Redis has forgotten them.
     ///
     /// # Errors
     /// When Redis is unreachable.

@@ -151,6 +151,46 @@ async fn what_cannot_be_used_is_degraded_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
+async fn how_fast_endpoints_take_what_they_get_is_known_again_when_redis_has_forgotten_it() {
+    let sink = Sink::start(Notifier::SECRET).await;
+    let notifier = Notifier::start(&[&sink.url()], &[("WEBHOOK_ENDPOINT_IN_FLIGHT", "3")]).await;
+    let id = notifier.endpoints().await.remove(0)["id"].as_str().unwrap().to_owned();
+    let at_once = || {
+        let key = format!("{{forge:notifications}}:deliveries:to:{id}");
+        notifier.redis.cli(&["HGET", &key, "cap"])
+    };
+    assert_eq!(at_once(), "3");
+    notifier.redis.cli(&["FLUSHALL"]);
+    within(PATIENCE, "it is written again", async || {
+        (at_once() == "3").then_some(())
+    })
+    .await;
+    accepted(&sink, &notifier.tell("build.succeeded")).await;
+}
+
+#[tokio::test]
+async fn whatever_the_api_refuses_is_said_in_one_form() {
+    let notifier = Notifier::start(&["http://127.0.0.1:9/"], &[]).await;
+    let long = "x".repeat(65 * 1024);
+    for (method, path, body, status) in [
+        (Method::GET, "/v1/nothing", "", 404),
+        (Method::GET, "/v1/endpoints/nobody", "", 404),
+        (Method::DELETE, "/v1/dead", "", 405),
+        (Method::GET, "/v1/dead?limit=many", "", 400),
+        (Method::POST, "/v1/endpoints", long.as_str(), 413),
+        (Method::POST, "/v1/endpoints", "{", 422),
+    ] {
+        let answer = notifier.ask(method, path).body(body.to_owned()).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{path}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path}");
+        assert!(status != 405 || answer.headers()["allow"] == "GET,HEAD");
+        let said: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        assert_eq!(said["status"], status, "{said}");
+        assert!(!said["detail"].as_str().unwrap().is_empty(), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn the_api_is_for_who_has_its_token_and_shows_no_secrets() {
     let sink = Sink::start(Notifier::SECRET).await;
     let url = format!("{}?token=hidden", sink.url());
