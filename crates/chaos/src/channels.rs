@@ -1,5 +1,5 @@
-//! Receivers that are no webhooks, which now and then fail: Slack, a dashboard, an agent, a mail server. What each has
-//! understood in the end must be what has become of every build.
+//! Receivers that are no webhooks, which now and then fail: Slack, GitHub, a dashboard, an agent, a mail server. What each
+//! has understood in the end must be what has become of every build.
 
 use crate::audit::{Check, is_drill};
 use serde_json::{Value, json};
@@ -27,12 +27,14 @@ struct Understood {
     messages: HashMap<String, String>,
     /// The dashboard's words by build.
     words: HashMap<String, String>,
+    /// The last status of each commit. GitHub has those only that are built for real: it is where their repositories are.
+    statuses: HashMap<String, String>,
     /// Builds that the agent is to recover.
     recovered: HashSet<String>,
 }
 
 /// What notifier calls them.
-pub(crate) const NAMES: [&str; 4] = ["slack-bot", "dashboard", "agent", "email"];
+pub(crate) const NAMES: [&str; 5] = ["slack-bot", "github-status", "dashboard", "agent", "email"];
 /// One request in so many fails, in one way or another.
 const FAILING: u32 = 20;
 
@@ -66,6 +68,8 @@ impl Channels {
             ("SLACK_TOKEN", "xoxb-1".to_owned()),
             ("SLACK_CHANNEL", "#builds".to_owned()),
             ("SLACK_API_URL", at("slack")),
+            ("GITHUB_STATUS_TOKEN", "ghp_1".to_owned()),
+            ("GITHUB_API_URL", at("github/")),
             ("API_URL", at("dashboard")),
             ("API_KEY", "k-1".to_owned()),
             ("AGENTAPI_BASE_URL", at("agent")),
@@ -80,6 +84,7 @@ impl Channels {
         let understood = self.understood.lock().unwrap();
         let mails: HashSet<String> = self.mail.taken().iter().filter_map(thread).collect();
         let mut slack = Check::new("Slack shows what has become of each build", 0);
+        let mut github = Check::new("GitHub shows what has become of each commit of its", 0);
         let mut dashboard = Check::new("the dashboard shows what has become of each build", 0);
         let mut agent = Check::new("the agent is asked to recover what has failed", 0);
         let mut mail = Check::new("who wants mail has one of each build that has ended", 0);
@@ -88,13 +93,13 @@ impl Channels {
             let text = |name: &str| build[name].as_str().unwrap_or_default();
             let (uid, status) = (text("uid"), text("status"));
             let commit = text("commit").get(..7).unwrap_or_default();
-            let (word, shown) = match status {
-                "success" => ("succeeded", "BUILDED"),
-                "failed" => ("failed", "FAILED"),
-                "timed_out" => ("timed out", "FAILED"),
-                "lost" => ("lost", "FAILED"),
-                "cancelled" => ("cancelled", "CANCELLED"),
-                "superseded" => ("superseded", "CANCELLED"),
+            let (word, shown, state) = match status {
+                "success" => ("succeeded", "BUILDED", "success"),
+                "failed" => ("failed", "FAILED", "failure"),
+                "timed_out" => ("timed out", "FAILED", "failure"),
+                "lost" => ("lost", "FAILED", "error"),
+                "cancelled" => ("cancelled", "CANCELLED", "error"),
+                "superseded" => ("superseded", "CANCELLED", "error"),
                 _ => continue,
             };
             slack.look(|| {
@@ -102,6 +107,10 @@ impl Channels {
                 let found = messages.iter().any(|message| message.starts_with(&title));
                 (!found).then_some(title)
             });
+            if text("project").starts_with("chaos/real") {
+                let shown = understood.statuses.get(text("commit")).map(String::as_str);
+                github.look(|| (shown != Some(state)).then(|| format!("{uid} is {status}, it shows {shown:?}")));
+            }
             dashboard.look(|| {
                 let word = understood.words.get(uid);
                 (word.map(String::as_str) != Some(shown)).then(|| format!("{uid} is {status}, it shows {word:?}"))
@@ -111,7 +120,7 @@ impl Channels {
                 agent.look(|| (!understood.recovered.contains(uid)).then(|| uid.to_owned()));
             }
         }
-        vec![slack, dashboard, agent, mail]
+        vec![slack, github, dashboard, agent, mail]
     }
 }
 
@@ -132,6 +141,10 @@ fn answer(asked: &Asked, n: u32, understood: &mut Understood) -> testkit::Reply 
             }
             None => fine(json!({"ok": false, "error": "message_not_found"})),
         },
+        ["github", "repos", _, _, "statuses", commit] => {
+            understood.statuses.insert((*commit).to_owned(), text("state"));
+            (201, Vec::new(), json!({}))
+        }
         ["dashboard", "webhooks", "deployments", uid, "status"] => {
             understood.words.insert((*uid).to_owned(), text("status"));
             fine(json!({}))

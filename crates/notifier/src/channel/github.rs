@@ -67,13 +67,14 @@ impl Github {
     fn place<'a>(&self, notification: &'a Notification) -> Option<Place<'a>> {
         let commit = notification.correlation.commit.as_deref()?;
         let source = wording::text(notification, "repository")?;
-        let rest = source
-            .strip_prefix("https://")
-            .or_else(|| source.strip_prefix("http://"))
-            .or_else(|| source.strip_prefix("ssh://"))
-            .unwrap_or(source);
+        let (scheme, rest) = source.split_once("://").unwrap_or(("", source));
         let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
-        let (host, path) = rest.split_once(['/', ':'])?;
+        let (host, path) = match scheme {
+            "" => rest.split_once(':')?, // As scp takes it: git@host:owner/repo.
+            "https" | "http" | "ssh" => rest.split_once('/')?,
+            _ => return None,
+        };
+        let host = host.split(':').next().unwrap_or_default();
         let (owner, repo) = path.trim_end_matches('/').split_once('/')?;
         let repo = repo.strip_suffix(".git").unwrap_or(repo);
         let plain = |text: &str| {
@@ -182,6 +183,8 @@ mod tests {
             "https://github.com/acme/app",
             "git@github.com:acme/app.git",
             "ssh://git@github.com/acme/app.git",
+            "ssh://git@github.com:22/acme/app.git",
+            "https://github.com:8443/acme/app.git",
         ] {
             assert_eq!(told(source, &full).as_deref(), Some("acme app 40"), "{source}");
         }
@@ -191,6 +194,8 @@ mod tests {
             "https://github.com/acme/sub/app",
             "https://github.com/acme",
             "file:///srv/app",
+            "file://github.com/acme/app",
+            "github.com/acme/app",
         ] {
             assert_eq!(told(source, &full), None, "{source}");
         }
