@@ -24,8 +24,8 @@ end
 
 local function note(id, event, to, a, order, about, brief)
   local d = key('d:', id)
-  redis.call('HSET', d, 'to', to, 'event', event, 'sent', NOW_TEXT, 'failures', '0', 'state', 'waiting', 'due',
-    NOW_TEXT)
+  redis.call('HSET', d, 'to', to, 'event', event, 'sent', NOW_TEXT, 'failures', '0', 'token', '0', 'state',
+    'waiting', 'due', NOW_TEXT)
   if a.ordered and about ~= '' then redis.call('HSET', d, 'line', about) end
   if brief then
     redis.call('HSET', d, 'brief', '1')
@@ -65,27 +65,31 @@ local function put(id, event, to, a, order, about, brief)
   a.due[#a.due + 1] = id
 end
 
--- Counts what has not ended: an event that is not known has no deliveries.
-local function count(event, is_known, n, brief)
+-- Counts what has not ended: an event that is not known has no deliveries; one that is and was not counted had one only.
+local function count(event, is_known, n, others_ended, brief)
   local open = key('open:', event)
   if not is_known and n == 1 then return end
-  if is_known and redis.call('EXISTS', open) == 0 then n = n + 1 end -- There was one only.
+  if is_known and not others_ended and redis.call('EXISTS', open) == 0 then n = n + 1 end
   redis.call('HINCRBY', open, 'n', n)
   redis.call('EXPIRE', open, brief and BRIEF_SECONDS or WAIT_SECONDS + DAY)
 end
 
 local function send(event, payload, about, brief, order, first, last)
-  local is_known, new = redis.call('EXISTS', key('event:', event)) == 1, {}
+  local is_known, new, others_ended = redis.call('EXISTS', key('event:', event)) == 1, {}, nil
   for i = first, last do
     local to, a = ARGV[i], find(ARGV[i])
     local id = event .. '/' .. to
-    if not a.off and not (is_known and redis.call('EXISTS', key('d:', id)) == 1) then
+    local state = is_known and redis.call('HGET', key('d:', id), 'state')
+    if state then
+      others_ended = others_ended ~= false and (state == 'done' or state == 'dead')
+    elseif not a.off and a.last ~= event then
+      a.last = event -- It may be named twice.
       note(id, event, to, a, order, about, brief)
       new[#new + 1] = to
     end
   end
   if #new == 0 then return end
-  count(event, is_known, #new, brief)
+  count(event, is_known, #new, others_ended, brief)
   redis.call('SET', key('event:', event), payload, 'EX', brief and BRIEF_SECONDS or WAIT_SECONDS)
   for _, to in ipairs(new) do put(event .. '/' .. to, event, to, find(to), order, about, brief) end
 end

@@ -63,6 +63,17 @@ local function drop(id, event)
   return 'dead'
 end
 
+-- Of what was tried the newest are kept; attempts that said nothing are not counted.
+local function keep_newest(record)
+  local tokens = {}
+  for _, field in ipairs(redis.call('HKEYS', record)) do
+    local token = string.match(field, '^t(%d+)$')
+    if token then tokens[#tokens + 1] = tonumber(token) end
+  end
+  table.sort(tokens)
+  for i = 1, #tokens - MOST_TRIES do redis.call('HDEL', record, 't' .. tokens[i]) end
+end
+
 local function settle(id, token, outcome, pause, tried, health, why, busy)
   local record = key('d:', id)
   local d = redis.call('HMGET', record, 'state', 'token', 'to', 'event', 'line', 'brief')
@@ -72,13 +83,16 @@ local function settle(id, token, outcome, pause, tried, health, why, busy)
   local said, attempt = judge(d[3], health, why, tonumber(busy)), tried ~= '' and {'t' .. token, tried} or {}
   if outcome == 'done' then
     redis.call('HSET', record, 'state', 'done', 'ended', NOW_TEXT, unpack(attempt))
+    if attempt[1] and tonumber(token) > MOST_TRIES then keep_newest(record) end
     keep(id, d[6] and BRIEF_DONE_SECONDS or DONE_SECONDS)
     if d[5] then step(id, d[3], d[5]) end
     close(d[4], false, d[6])
     return said or outcome
   end
-  if attempt[1] then redis.call('HSET', record, unpack(attempt)) end
-  if tonumber(token) > MOST_TRIES then redis.call('HDEL', record, 't' .. (token - MOST_TRIES)) end
+  if attempt[1] then
+    redis.call('HSET', record, unpack(attempt))
+    if tonumber(token) > MOST_TRIES then keep_newest(record) end
+  end
   if outcome == 'dead' then
     bury(id, d[4], why)
   else
@@ -91,13 +105,12 @@ end
 
 -- Settles all that is reported in ARGV from here on; a word for each.
 local function settle_all(from)
-  local words, held = {}, {}
+  local words = {}
   for i = from, #ARGV, 8 do words[#words + 1] = settle(unpack(ARGV, i, i + 7)) end
   for to, ids in pairs(out) do
     redis.call('SREM', key('out:', to), unpack(ids))
-    for _, id in ipairs(ids) do held[#held + 1] = id end
+    redis.call('ZREM', key('held'), unpack(ids))
     look_again(to)
   end
-  if #held > 0 then redis.call('ZREM', key('held'), unpack(held)) end
   return words
 end

@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -26,6 +29,8 @@ pub(crate) struct Book {
     configured: Vec<Arc<Endpoint>>,
     usual: Usual,
     pages: RwLock<Arc<Pages>>,
+    /// Whether Redis knows how fast the configured endpoints take what they get.
+    paced: AtomicBool,
 }
 
 /// What an endpoint has unless it says otherwise.
@@ -117,6 +122,7 @@ impl Book {
             usual,
             pages: RwLock::new(Arc::new(Pages::new(None, configured.clone(), HashMap::new()))),
             configured,
+            paced: AtomicBool::new(false),
         }
     }
 
@@ -130,11 +136,15 @@ impl Book {
         // Asked before reading: what is written meanwhile is read the next time.
         let edition = self.courier.edition().await?;
         let before = self.pages();
+        if before.edition.is_some_and(|known| edition < known) {
+            self.paced.store(false, Ordering::Relaxed);
+        }
+        if !self.paced.load(Ordering::Relaxed) {
+            self.set_paces().await?;
+            self.paced.store(true, Ordering::Relaxed);
+        }
         if before.edition == Some(edition) {
             return Ok(());
-        }
-        if before.edition.is_none_or(|known| edition < known) {
-            self.set_paces().await?;
         }
         let (mut all, mut digests) = (self.configured.clone(), HashMap::new());
         let mut book: Vec<_> = self.courier.book().await?.into_iter().collect();

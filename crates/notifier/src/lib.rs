@@ -20,7 +20,7 @@ mod wording;
 use announce::Announcer;
 use api::Api;
 use book::{Book, Usual};
-use bus::{Bus, Courier};
+use bus::{Bus, Courier, clock};
 use chassis::{Failure, Findings, Life, Service};
 use client::Clients;
 use deliver::Deliver;
@@ -48,6 +48,8 @@ pub const SERVICE: Service = Service {
 
 /// How often what dead notifiers held is looked for, and how things stand.
 const REAP: Duration = Duration::from_secs(5);
+/// Whoever comes to that after so long has slept, in milliseconds.
+const SLEPT_MS: i64 = 10_000;
 
 /// Reads the configuration.
 pub fn configure(values: &mut chassis::Values) -> Option<Config> {
@@ -163,12 +165,14 @@ fn tell_broken(config: &Config, life: &Life) {
 async fn reap(courier: Courier, metrics: Metrics, announcer: Announcer, stopping: CancellationToken) {
     // While Redis was away, or all of us slept, nobody could say that it lives; nothing is freed before all have had the
     // time to.
-    let (mut calm_from, mut looked) = (Instant::now(), Instant::now());
+    let (mut calm_from, mut looked) = (Instant::now(), clock::now_ms());
     while stopping.run_until_cancelled(tokio::time::sleep(REAP)).await.is_some() {
-        if looked.elapsed() > REAP * 2 {
+        // By the clock of the day: the other one stands still while a machine sleeps.
+        let now = clock::now_ms();
+        if now.saturating_sub(looked) > SLEPT_MS {
             calm_from = Instant::now();
         }
-        looked = Instant::now();
+        looked = now;
         while calm_from.elapsed() > config::LEASE && !stopping.is_cancelled() {
             match freed(&courier).await {
                 Some(0) => break,
@@ -178,8 +182,9 @@ async fn reap(courier: Courier, metrics: Metrics, announcer: Announcer, stopping
         }
         announcer.announce().await; // What whoever has died has left.
         announcer.want_logs().await;
-        if let Ok(stats) = courier.stats().await {
-            metrics.stand(&stats);
+        match courier.stats().await {
+            Ok(stats) => metrics.stand(&stats),
+            Err(_away) => calm_from = Instant::now(),
         }
     }
 }

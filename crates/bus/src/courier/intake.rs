@@ -147,7 +147,13 @@ impl<T: Message> Intake<T> {
         let (mut full, mut args, mut deliveries) = (Vec::new(), Vec::new(), 0);
         for (event, to) in events {
             let id = event.message.id();
-            let to = match to.split_at_checked(to.len().saturating_sub(MOST_DELIVERIES)) {
+            // What is sent first is never one alone: it would be taken for all there is, and what comes later is then kept
+            // for longer than need be.
+            let first = match to.len().saturating_sub(MOST_DELIVERIES) {
+                1 => 2,
+                first => first,
+            };
+            let to = match to.split_at_checked(first) {
                 Some((before @ [_, ..], rest)) => {
                     full.extend(
                         self.courier

@@ -427,38 +427,121 @@ async fn what_has_one_delivery_more_than_at_first_is_kept_until_both_have_ended(
     let taken = take(&courier).await;
     settle(&courier, &taken[0], Fate::Done, Health::Well).await;
     assert!((1..=6 * 3_600).contains(&ttl("event:e2")));
+    send(&courier, "e2", &["a", "b"]).await;
+    let taken = take(&courier).await;
+    assert_eq!(ids(&taken), ["e2/b"]);
+    settle(&courier, &taken[0], Fate::Done, Health::Well).await;
+    assert!((1..=6 * 3_600).contains(&ttl("event:e2")) && ttl("open:e2") == -2);
     send(&courier, "e3", &["a"]).await;
     let taken = take(&courier).await;
     settle(&courier, &taken[0], Fate::Dead, Health::Unknown).await;
     assert!((5 * 86_400..=7 * 86_400).contains(&ttl("event:e3")));
 }
 
-/// One attempt is kept with its delivery, the newest 20 of them.
+/// One attempt is kept with its delivery, the newest 20 of them; those that say nothing push out none.
 #[tokio::test]
 async fn of_what_was_tried_the_newest_20_are_kept_in_their_order() {
     let (_redis, courier) = courier().await;
     send(&courier, "e1", &["a"]).await;
-    for n in 1..=25 {
+    let tried = async |tried: String, fate: Fate| {
         let taken = take(&courier).await.remove(0);
         let report = Report {
             id: taken.id,
             token: taken.token,
-            fate: Fate::Again(Duration::ZERO),
-            tried: n.to_string(),
+            fate,
+            tried,
             health: Health::Unknown,
             why: String::new(),
         };
         courier.round(&[report], 0, PATIENCE).await.unwrap();
+    };
+    for n in 1..=25 {
+        tried(n.to_string(), Fate::Again(Duration::ZERO)).await;
     }
-    let record = courier.record("e1/a").await.unwrap().unwrap();
-    let kept: Vec<String> = (6..=25).map(|n: u32| n.to_string()).collect();
-    assert_eq!(record.tries, kept);
-    assert!(
-        record
-            .fields
-            .keys()
-            .all(|name| !name.starts_with('t') || name == "to" || name == "token")
-    );
+    for _ in 0..30 {
+        tried(String::new(), Fate::Later(Duration::ZERO)).await;
+    }
+    let kept = async || courier.record("e1/a").await.unwrap().unwrap();
+    let numbers = |from: u32, to: u32| (from..=to).map(|n| n.to_string()).collect::<Vec<_>>();
+    assert_eq!(kept().await.tries, numbers(6, 25));
+    for n in 26..=28 {
+        tried(n.to_string(), Fate::Done).await;
+        courier.again("e1/a").await.unwrap().unwrap();
+    }
+    let record = kept().await;
+    assert_eq!(record.tries, numbers(9, 28));
+    let odd = record
+        .fields
+        .keys()
+        .find(|name| name.starts_with('t') && !["to", "token"].contains(&name.as_str()));
+    assert_eq!(odd, None);
+}
+
+/// Whoever configures an endpoint twice gets everything once, and nothing is kept for longer.
+#[tokio::test]
+async fn an_addressee_that_is_named_twice_has_one_delivery() {
+    let (redis, courier) = courier().await;
+    send(&courier, "e1", &["a", "a"]).await;
+    let taken = take(&courier).await;
+    assert_eq!(ids(&taken), ["e1/a"]);
+    settle(&courier, &taken[0], Fate::Done, Health::Well).await;
+    let ttl = redis.cli(&["TTL", "{forge:notifications}:deliveries:event:e1"]);
+    assert!((1..=6 * 3_600).contains(&ttl.parse::<i64>().unwrap()), "{ttl}");
+    assert!(take(&courier).await.is_empty());
+}
+
+/// To send one again that arrived shortens nothing for another of the same event that is dead.
+#[tokio::test]
+async fn a_dead_delivery_can_be_asked_for_after_its_sibling_was_sent_again() {
+    let (redis, courier) = courier().await;
+    send(&courier, "e1", &["a", "b"]).await;
+    let taken = take(&courier).await;
+    settle(&courier, &taken[0], Fate::Dead, Health::Unknown).await;
+    settle(&courier, &taken[1], Fate::Done, Health::Well).await;
+    courier.again("e1/b").await.unwrap().unwrap();
+    let taken = take(&courier).await;
+    settle(&courier, &taken[0], Fate::Done, Health::Well).await;
+    let ttl = redis.cli(&["TTL", "{forge:notifications}:deliveries:event:e1"]);
+    assert!(ttl.parse::<i64>().unwrap() > 5 * 86_400, "{ttl}");
+    assert_eq!(courier.again("e1/a").await.unwrap(), Ok(()));
+}
+
+/// More reports than a script may unpack.
+#[tokio::test]
+async fn many_thousand_attempts_can_be_settled_at_once() {
+    let (_redis, courier) = courier().await;
+    let greedy = Pace::new(100, 0);
+    let to: Vec<String> = (0..100).map(|n| format!("a{n}")).collect();
+    for to in &to {
+        courier.pace(to, greedy).await.unwrap();
+    }
+    for n in 0..90 {
+        courier
+            .send(&format!("e{n}"), "", &Bytes::from("p"), &to)
+            .await
+            .unwrap();
+    }
+    let patient = Patience {
+        most_of_one: 100,
+        ..PATIENCE
+    };
+    let mut reports = Vec::new();
+    while reports.len() < 9_000 {
+        let taken = courier.round(&[], 500, patient).await.unwrap().taken;
+        assert!(!taken.is_empty(), "{} were taken", reports.len());
+        reports.extend(taken.into_iter().map(|taken| Report {
+            id: taken.id,
+            token: taken.token,
+            fate: Fate::Done,
+            tried: String::new(),
+            health: Health::Well,
+            why: String::new(),
+        }));
+    }
+    let round = courier.round(&reports, 10, patient).await.unwrap();
+    assert_eq!(round.told.len(), 9_000);
+    assert!(round.told.iter().all(|told| *told == Told::Settled));
+    assert_eq!(courier.stats().await.unwrap().held, 0);
 }
 
 #[tokio::test]
