@@ -284,7 +284,7 @@ pub(crate) async fn of_parts(
 pub(crate) fn of_redis(ledger: &Ledger, world: &World) -> Vec<Check> {
     let mut nothing = Check::new("nothing is left in any list, slot or pause", 0);
     for key in left(world) {
-        nothing.wrong.push(key);
+        nothing.wrong.push(format!("{key}{}", told_of(world, &key)));
     }
     let mut dead = Check::new("dead letters are exactly what cannot be done", 0);
     let books = ledger.books();
@@ -393,6 +393,18 @@ pub(crate) fn left(world: &World) -> Vec<String> {
     });
     left.chain((world.spooled() > 0).then(|| "the spool".to_owned()))
         .collect()
+}
+
+/// What can be said of deliveries that are left.
+fn told_of(world: &World, key: &str) -> String {
+    let waiting = world.server.cli(&["--raw", "ZRANGE", key, "0", "2", "WITHSCORES"]);
+    let fields = |id: &str| {
+        let record = format!("{{forge:notifications}}:deliveries:d:{id}");
+        world.server.cli(&["HGETALL", &record]).replace('\n', " ")
+    };
+    let lines = waiting.lines().map(|line| format!("\n      {line} {}", fields(line)));
+    let now = world.server.cli(&["TIME"]).replace('\n', ".");
+    format!(" at {now}{}", lines.collect::<String>())
 }
 
 /// A key that notifier has for an endpoint.

@@ -118,9 +118,9 @@ impl Deployer {
         }
     }
 
-    /// Deploys each service once more, and waits until all have ended; what must be true then. An engine that was killed
-    /// may not have started again what ran; that is its own affair, and what is deployed after it runs.
-    pub(crate) async fn audit(&self, world: &World) -> Vec<Check> {
+    /// Deploys each service once more, and waits until all have ended. An engine that was killed may not have started again
+    /// what ran; that is its own affair, and what is deployed after it runs.
+    pub(crate) async fn deploy_last(&self) {
         for (n, service) in self.services.iter().enumerate() {
             let wanted = json!({"image_tag": format!("{}:latest", IMAGES[n].0)});
             let (status, answer) = self
@@ -133,14 +133,22 @@ impl Deployer {
             }
         }
         let give_up = Instant::now() + STUCK;
-        let deployments = loop {
+        while Instant::now() < give_up {
             if let Some(all) = self.deployments().await
-                && (Instant::now() > give_up || all.iter().all(|one| !one["finished_at"].is_null()))
+                && all.iter().all(|one| !one["finished_at"].is_null())
             {
-                break all;
+                return;
             }
             tokio::time::sleep(PAUSE).await;
-        };
+        }
+    }
+
+    /// What must be true when all have ended.
+    pub(crate) async fn audit(&self, world: &World) -> Vec<Check> {
+        let deployments = testkit::within(PATIENCE, "prow says what was deployed", async || {
+            self.deployments().await
+        })
+        .await;
         let asked = self.asked.lock().unwrap();
         let mut ended = Check::new("every deployment that was asked for has ended", asked.accepted.len());
         asked

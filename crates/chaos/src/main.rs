@@ -141,6 +141,10 @@ async fn run(options: &Options) -> bool {
         checks.extend(audit::of_bounds(options, &drills, &world));
         checks.extend(audit::of_floods(&floods));
     }
+    if let Some(deployer) = &deployer {
+        deployer.deploy_last().await;
+        wait_until_quiet(&mut world, &mut director, &ledger, options.n).await;
+    }
     say("looking at every build");
     let builds = audit::builds(&client, &world).await;
     let (of_builds, apart) = audit::of_builds(&ledger, &builds, &world);
