@@ -102,8 +102,17 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         let containerd = fs::read_to_string(self.path("exec/containerd/containerd.pid"));
+        let bridges = self.lines(&["network", "ls", "--quiet", "--filter", "driver=bridge"]);
         if let Some(mut process) = self.process.take() {
             process.terminate(Duration::from_secs(15));
+        }
+        // Those of its networks outlive it: each takes one of the thirty ranges of addresses that the machine's own engine
+        // has for networks. The default one has another name, and is not found.
+        for bridge in bridges {
+            Command::new("ip")
+                .args(["link", "del", &format!("br-{bridge}")])
+                .output()
+                .ok();
         }
         // It outlives an engine that was killed.
         if let Ok(pid) = containerd {
