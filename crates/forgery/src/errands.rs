@@ -78,7 +78,7 @@ async fn build(config: Config, folder: &str) -> Result<String, Failure> {
     };
     let cleaning = async {
         tools.engine.untag_all(INSTALLATION, &message.id, 1).await;
-        tools.engine.sweep(INSTALLATION, message.id.as_str(), None).await
+        tools.engine.sweep(INSTALLATION, message.id.as_str(), 1).await
     };
     if !matches!(tokio::time::timeout(SWEEP, cleaning).await, Ok(Ok(0))) {
         tracing::warn!("it is not certain that nothing of the build is left running");

@@ -8,7 +8,7 @@ use crate::{
     logs::{self, Log},
     report::Report,
 };
-use bus::{Delivery, Slot, Stop, Worker};
+use bus::{Delivery, Slot, Worker};
 use chassis::{Life, trace};
 use contract::{BuildEvent, BuildQueueMessage, Failure, Happening, Image, Metadata, Stage, StageTime, route};
 use std::{
@@ -113,8 +113,7 @@ impl Taking {
         let attempt = self.attempt(&delivery, steward, &log, &mut times);
         let end = self.supervise(Box::pin(attempt), &delivery, &log).await;
         chassis::crash_point("forgery.done");
-        let lost = matches!(end, End::Stopped(Stop::Lost));
-        self.clean(&delivery, lost).await;
+        self.clean(&delivery).await;
         chassis::crash_point("forgery.cleaned");
         let stage = times.last().map_or(Stage::Cloning, |time| time.stage);
         log.at(stage).say(sentence(&end));
@@ -198,23 +197,16 @@ impl Taking {
         attempt.run().await
     }
 
-    /// Ends whatever is labelled with the build and sees that it is gone, before anything is reported.
-    async fn clean(&self, delivery: &Delivery<BuildQueueMessage>, lost: bool) {
+    /// Ends whatever this attempt and those before it have, and sees that it is gone, before anything is reported.
+    async fn clean(&self, delivery: &Delivery<BuildQueueMessage>) {
         let id = &delivery.message().id;
         let tools = &self.bench.tools;
         let names = tools.engine.untag_all(&tools.installation, id, delivery.attempt());
         tokio::time::timeout(SWEEP, names).await.ok(); // What stays is only a name.
-        // What another attempt has is not ours to end.
-        let attempt = lost.then_some(delivery.attempt());
         let swept = async {
             loop {
-                match self
-                    .bench
-                    .tools
-                    .engine
-                    .sweep(&self.bench.tools.installation, id.as_str(), attempt)
-                    .await
-                {
+                let left = tools.engine.sweep(&tools.installation, id.as_str(), delivery.attempt());
+                match left.await {
                     Ok(0) => return,
                     Ok(left) => tracing::warn!(left, "something of an ended build is left"),
                     Err(error) => tracing::warn!(%error, "cannot tell whether anything of the build is left"),

@@ -236,14 +236,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends everything of a build, or of one attempt at it, gently at first; how much is left.
-    pub(crate) async fn sweep(
-        &self,
-        installation: &str,
-        build: &str,
-        attempt: Option<u32>,
-    ) -> Result<usize, BuildFailure> {
-        let ours = |owned: &Owned| owned.build == build && (attempt.is_none() || owned.attempt == attempt);
+    /// Ends everything of an attempt at a build, and of those before it, gently at first; how much is left. What a later
+    /// attempt has is never touched: whoever made this one may have been taken for dead, and not know it yet.
+    pub(crate) async fn sweep(&self, installation: &str, build: &str, attempt: u32) -> Result<usize, BuildFailure> {
+        let ours = |owned: &Owned| owned.build == build && owned.attempt.is_some_and(|its| its <= attempt);
         let mut found = self.things(installation).await?;
         found.retain(ours);
         if found.is_empty() {
@@ -303,4 +299,43 @@ fn full_or(error: &Error) -> BuildFailure {
         return BuildFailure::new(Kind::DiskFull, "the disk of the engine is full");
     }
     unavailable(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::INSTALLATION;
+
+    /// A worker that slept past its lease finds its containers gone, and does not know yet that the build is another's.
+    #[tokio::test]
+    async fn what_a_later_attempt_has_is_not_swept_with_an_earlier_one() {
+        let engine = Engine::connect().await.unwrap();
+        let installation = format!("sweeping-{}", std::process::id());
+        let make = async |build: &str, attempt: u32| {
+            let labels = [
+                (INSTALLATION, installation.clone()),
+                (BUILD, build.to_owned()),
+                (ATTEMPT, attempt.to_string()),
+            ];
+            let body = ContainerCreateBody {
+                image: Some("busybox".to_owned()),
+                labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
+                ..ContainerCreateBody::default()
+            };
+            engine.make_container(None, body).await.unwrap()
+        };
+        for attempt in 1..=3 {
+            make("b", attempt).await;
+        }
+        make("other", 1).await;
+        assert_eq!(engine.sweep(&installation, "b", 2).await.unwrap(), 0);
+        let left = engine.things(&installation).await.unwrap();
+        let mut left: Vec<_> = left.iter().map(|owned| (owned.build.as_str(), owned.attempt)).collect();
+        left.sort_unstable();
+        assert_eq!(left, [("b", Some(3)), ("other", Some(1))]);
+        for (build, attempt) in [("b", 3), ("other", 1)] {
+            assert_eq!(engine.sweep(&installation, build, attempt).await.unwrap(), 0);
+        }
+        assert!(engine.things(&installation).await.unwrap().is_empty());
+    }
 }
