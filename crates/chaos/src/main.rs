@@ -16,7 +16,6 @@ mod channels;
 mod deployer;
 mod director;
 mod drills;
-mod engine;
 mod floods;
 mod ledger;
 mod options;

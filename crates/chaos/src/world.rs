@@ -2,7 +2,6 @@
 
 use crate::{
     channels::Channels,
-    engine::Engine,
     options::{Database, Options},
     receiver::{Mood, Receiver},
     server::Server,
@@ -14,7 +13,7 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use testkit::{Git, Postgres, Process, Registry, binary, free_port};
+use testkit::{Engine, Git, Postgres, Process, Registry, binary, free_port};
 use tokio::time::Instant;
 
 /// The whole system.

@@ -64,7 +64,8 @@ impl<S: Steward> Attempt<'_, S> {
         let workspace = workspace.map_err(|error| internal("cannot make a workspace", &error))?;
 
         let begun = self.enter(Stage::Cloning);
-        let (worktree, commit) = self.source(workspace.path()).await?;
+        let (source, boot) = tokio::join!(self.source(workspace.path()), self.tools.engine.boot());
+        let (worktree, commit) = source?;
         chassis::crash_point("forgery.cloned");
         self.leave(Stage::Cloning, begun, 20);
 
@@ -80,6 +81,7 @@ impl<S: Steward> Attempt<'_, S> {
         let log = self.log.clone();
         let maker = Maker {
             tools: self.tools,
+            boot: &boot,
             message: self.message,
             attempt: self.number,
             commit: &commit,
@@ -87,41 +89,54 @@ impl<S: Steward> Attempt<'_, S> {
             targets: &targets,
             used: AtomicU32::new(0),
         };
-        let products = match recipe {
+        let made = self.make(recipe, &maker, workspace.path(), &worktree, secrets).await;
+        let products = boot.judge(made).await?;
+        chassis::crash_point("forgery.built");
+        self.leave(Stage::Building, begun, 90);
+        self.publish(&maker, products).await
+    }
+
+    /// What the recipe says.
+    async fn make(
+        &self,
+        recipe: Recipe,
+        maker: &Maker<'_>,
+        workspace: &Path,
+        worktree: &Path,
+        secrets: BTreeMap<String, Secret>,
+    ) -> Result<Vec<Outcome>, BuildFailure> {
+        match recipe {
             Recipe::Dockerfile(context) => {
-                let redactor = hiding(&self.hidden(&secrets), &log);
+                let redactor = hiding(&self.hidden(&secrets), maker.log);
                 let product = maker.make(self.wish(context, secrets, &redactor)).await?;
-                vec![Outcome::Made(product)]
+                Ok(vec![Outcome::Made(product)])
             }
             Recipe::Compose(project) => {
                 let common = Common {
                     asked: self.message,
-                    maker: &maker,
+                    maker,
                     hidden: self.hidden(&secrets),
                     secrets,
                 };
                 let products = compose::build(&project, common).await?;
-                products.into_iter().map(Outcome::Made).collect()
+                Ok(products.into_iter().map(Outcome::Made).collect())
             }
             Recipe::Buildpacks(builder) => {
                 let hidden = self.hidden(&secrets);
-                let product = buildpacks::build(&maker, &builder, &worktree, &hidden).await?;
-                vec![Outcome::Made(product)]
+                let product = buildpacks::build(maker, &builder, worktree, &hidden).await?;
+                Ok(vec![Outcome::Made(product)])
             }
             Recipe::Pipeline(plan) => {
                 let scene = pipeline::Scene {
-                    maker: &maker,
-                    worktree: &worktree,
-                    scratch: workspace.path(),
-                    facts: self.facts(&plan, &commit).await,
+                    maker,
+                    worktree,
+                    scratch: workspace,
+                    facts: self.facts(&plan, maker.commit).await,
                     steward: &self.steward,
                 };
-                pipeline::run(&plan, scene).await?
+                pipeline::run(&plan, scene).await
             }
-        };
-        chassis::crash_point("forgery.built");
-        self.leave(Stage::Building, begun, 90);
-        self.publish(&maker, products).await
+        }
     }
 
     /// Brings what was made to where it belongs.

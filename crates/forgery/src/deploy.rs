@@ -99,15 +99,17 @@ impl Taking {
     ) -> End<Running> {
         let timeout = delivery.message().timeout_seconds;
         let timeout = timeout.map_or(TIMEOUT, |seconds| Duration::from_secs(seconds.into()));
+        let boot = self.bench.tools.engine.boot().await;
         let ready = tokio::select! {
             ready = switch.prepare(report) => ready,
             end = self.grace.interrupt(timeout, delivery.stop()) => return end,
         };
-        match ready {
-            Ok(_) if !delivery.is_ours().await => End::Stopped(Stop::Lost),
-            Ok(ready) => End::Done(switch.take_over(ready, report).await),
-            Err(failure) => End::Done(Err(failure)),
-        }
+        let done = match ready {
+            Ok(_) if !delivery.is_ours().await => return End::Stopped(Stop::Lost),
+            Ok(ready) => switch.take_over(ready, report).await,
+            Err(failure) => Err(failure),
+        };
+        End::Done(boot.judge(done).await)
     }
 
     /// What ran before runs, and nothing of the new is left, before anything is reported.

@@ -1,5 +1,6 @@
 //! The Docker Engine: its images and containers.
 
+mod boot;
 mod build;
 mod pull;
 mod push;
@@ -25,6 +26,7 @@ use chassis::Findings;
 use contract::BuildId;
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
+pub(crate) use boot::Boot;
 pub(crate) use build::Build;
 pub(crate) use pull::repository_of;
 pub(crate) use session::Answers;

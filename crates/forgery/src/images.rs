@@ -2,7 +2,7 @@
 
 use crate::{
     context::Context,
-    engine::{self, Answers, Build},
+    engine::{self, Answers, Boot, Build},
     failure::{BuildFailure, Kind},
     image::{self, Names},
     logs::Log,
@@ -20,6 +20,8 @@ use std::{
 /// Makes the images of one attempt.
 pub(crate) struct Maker<'a> {
     pub(crate) tools: &'a Tools,
+    /// The run of the engine that the attempt began in.
+    pub(crate) boot: &'a Boot,
     pub(crate) message: &'a BuildQueueMessage,
     pub(crate) attempt: u32,
     pub(crate) commit: &'a CommitHash,

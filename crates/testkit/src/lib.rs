@@ -13,6 +13,7 @@
 mod certificate;
 mod cluster;
 mod ecr;
+mod engine;
 mod eventually;
 mod git;
 mod github;
@@ -35,6 +36,7 @@ mod topology;
 pub use certificate::Certificate;
 pub use cluster::Cluster;
 pub use ecr::Elastic;
+pub use engine::Engine;
 pub use eventually::{eventually, until, within};
 pub use git::{Git, Repo};
 pub use github::{Hook, push_body};

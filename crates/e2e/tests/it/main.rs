@@ -28,6 +28,8 @@ mod doctor;
 #[cfg(test)]
 mod elastic;
 #[cfg(test)]
+mod engines;
+#[cfg(test)]
 mod images;
 #[cfg(test)]
 mod intake;

@@ -50,7 +50,7 @@ pub(super) async fn run<S: Steward>(
     loop {
         let begun = Instant::now();
         log.say(format!("{} begins", step.name));
-        let done = stepping.once(n, step).await;
+        let done = stepping.maker.boot.judge(stepping.once(n, step).await).await;
         let ms = begun.elapsed().as_millis();
         match done {
             Ok(()) => {

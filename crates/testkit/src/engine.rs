@@ -1,25 +1,25 @@
 //! A Docker Engine of its own, so that nobody else's containers die with it. Needs root.
 
+use crate::{Process, until};
 use std::{fs, path::PathBuf, process::Command, time::Duration};
 use tempfile::TempDir;
-use testkit::{Process, until};
 
 /// A second engine on this machine, with a bridge of its own.
 #[derive(Debug)]
-pub(crate) struct Engine {
+pub struct Engine {
     folder: TempDir,
     bridge: String,
     process: Option<Process>,
 }
 
-const NETWORK: &str = "172.29.77.1/24";
-
 impl Engine {
     /// Starts it and gives it the base image.
-    pub(crate) fn start() -> Self {
-        let bridge = format!("chaos{}", std::process::id() % 100_000);
+    pub fn start() -> Self {
+        // Several at a time: each test is a process.
+        let id = std::process::id();
+        let (bridge, network) = (format!("engine{}", id % 100_000), format!("172.29.{}.1/24", id % 256));
         ip(&["link", "add", &bridge, "type", "bridge"]);
-        ip(&["addr", "add", NETWORK, "dev", &bridge]);
+        ip(&["addr", "add", &network, "dev", &bridge]);
         ip(&["link", "set", &bridge, "up"]);
         let mut engine = Self {
             folder: tempfile::tempdir().unwrap(),
@@ -39,24 +39,34 @@ impl Engine {
     }
 
     /// Where it listens.
-    pub(crate) fn host(&self) -> String {
+    pub fn host(&self) -> String {
         format!("unix://{}", self.path("engine.sock").display())
     }
 
     /// Ends it at once.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.process = None;
     }
 
     /// Asks it to end, as an update of it does; it ends its containers first.
-    pub(crate) fn ask_to_stop(&self) {
+    pub fn ask_to_stop(&self) {
         if let Some(process) = &self.process {
             process.signal("TERM");
         }
     }
 
+    /// Ends it as an update of it does, and starts it again.
+    pub fn update(&mut self) {
+        if let Some(process) = &mut self.process {
+            let ended = process.terminate(Duration::from_secs(30));
+            assert!(ended.is_some(), "the engine does not end: {}", process.log());
+        }
+        self.restart();
+        self.until_it_answers();
+    }
+
     /// Starts it (again).
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.kill();
         // A pid file that it left may name somebody else by now, and then it does not start.
         fs::remove_file(self.path("engine.pid")).ok();
@@ -73,7 +83,8 @@ impl Engine {
         self.process = Some(Process::start(&mut command, &self.path("log")));
     }
 
-    pub(crate) fn until_it_answers(&self) {
+    /// Waits until it answers.
+    pub fn until_it_answers(&self) {
         until("the engine answers", || {
             let mut version = Command::new("docker");
             version.args(["--host", &self.host(), "version"]);
@@ -82,7 +93,7 @@ impl Engine {
     }
 
     /// Lines of what `docker` prints.
-    pub(crate) fn lines(&self, args: &[&str]) -> Vec<String> {
+    pub fn lines(&self, args: &[&str]) -> Vec<String> {
         let output = Command::new("docker")
             .args(["--host", &self.host()])
             .args(args)
@@ -135,7 +146,7 @@ fn ip(args: &[&str]) {
         .expect("ip; run scripts/setup.sh first");
     assert!(
         output.status.success(),
-        "ip {args:?}: {}; the chaos harness needs root",
+        "ip {args:?}: {}; an engine of its own needs root",
         String::from_utf8_lossy(&output.stderr)
     );
 }
