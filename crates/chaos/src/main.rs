@@ -146,10 +146,10 @@ async fn run(options: &Options) -> bool {
     }
     say("looking at every build");
     let builds = audit::builds(&client, &world).await;
-    let (of_builds, apart) = audit::of_builds(&ledger, &builds, &world);
+    let (of_builds, mut apart) = audit::of_builds(&ledger, &builds, &world);
     checks.extend(of_builds);
     checks.extend(world.channels.audit(&builds));
-    checks.extend(audit::of_parts(options, &client, &ledger, &builds, &world).await);
+    checks.extend(audit::of_parts(options, &client, &ledger, &builds, &world, &mut apart).await);
     if let Some(deployer) = &deployer {
         checks.extend(deployer.audit(&world).await);
     }
