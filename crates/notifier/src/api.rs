@@ -4,8 +4,10 @@ mod replay;
 
 use crate::{
     announce::Announcer,
-    book::{Book, MOST as MOST_ENDPOINTS, Made, Wanted},
+    book::{Book, MOST as MOST_ENDPOINTS},
+    channel::Channel,
     endpoint::Endpoint,
+    wanted::{Kind, Made, Wanted},
 };
 use axum::{
     Json, Router,
@@ -76,6 +78,9 @@ struct Why {
 struct Shown<'a> {
     id: &'a str,
     host: &'a str,
+    /// What it is, if it can be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
     /// `ok`, `left_alone` (its circuit is broken), `disabled` or `degraded` (it cannot be used as it is configured).
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -170,6 +175,9 @@ async fn endpoint(State(api): State<Api>, Path(id): Path<String>) -> Result<Json
     if let (Ok(made), Some(shown)) = (made, shown.as_object_mut()) {
         let mut wanted = made.wanted;
         wanted.tls.key = None; // It is never shown.
+        if wanted.kind == Kind::Slack {
+            wanted.url.clear(); // Whoever knows it can write there.
+        }
         shown.insert("wanted".to_owned(), serde_json::to_value(&wanted)?);
         shown.insert("created_at".to_owned(), json!(made.created_at));
     }
@@ -187,7 +195,11 @@ async fn create(State(api): State<Api>, body: Bytes) -> Result<(StatusCode, Json
     api.book.write(&id, "", &made).await?;
     api.announcer.announce().await;
     tracing::info!(endpoint = id, "an endpoint was made");
-    Ok((StatusCode::CREATED, Json(json!({ "id": id, "secret": secret }))))
+    let shown = match made.wanted.kind {
+        Kind::Webhook => json!({ "id": id, "secret": secret }),
+        Kind::Slack | Kind::Email => json!({ "id": id }),
+    };
+    Ok((StatusCode::CREATED, Json(shown)))
 }
 
 async fn replace(State(api): State<Api>, Path(id): Path<String>, body: Bytes) -> Result<StatusCode, Problem> {
@@ -213,6 +225,9 @@ async fn remove(State(api): State<Api>, Path(id): Path<String>) -> Result<Status
 async fn rotate(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
     let (text, made) = api.made(&id).await?;
     let mut made = made?;
+    if made.wanted.kind != Kind::Webhook {
+        return Err(Problem::Conflict("only what a webhook gets is signed"));
+    }
     if !made.can_rotate() {
         return Err(Problem::Conflict(
             "five secrets sign already: wait until the oldest ends, a day after it was replaced",
@@ -385,7 +400,9 @@ impl Api {
 
     fn wanted(&self, body: &[u8]) -> Result<Wanted, Problem> {
         let wanted = Wanted::read(body).map_err(Problem::Unprocessable)?;
-        wanted.check(&self.book.guard).map_err(Problem::Unprocessable)?;
+        wanted
+            .check(&self.book.guard, &self.book.usual)
+            .map_err(Problem::Unprocessable)?;
         Ok(wanted)
     }
 
@@ -419,7 +436,8 @@ impl<'a> Shown<'a> {
         Self {
             id: endpoint.name(),
             host: endpoint.host(),
-            made: endpoint.guarded,
+            kind: endpoint.channel().map(Channel::kind),
+            made: endpoint.made,
             state,
             reason,
             failures: number("failures")

@@ -27,10 +27,10 @@ use uuid::Uuid;
 
 pub(crate) use agent::{Agent, Kind as AgentKind};
 pub(crate) use dashboard::Dashboard;
-pub(crate) use email::Email;
+pub(crate) use email::{Email, Mail};
 pub(crate) use github::{Access, App, Github, GithubCheck, GithubStatus};
 pub(crate) use linear::Linear;
-pub(crate) use slack::Slack;
+pub(crate) use slack::{Bot, Slack};
 pub(crate) use webhook::{Signer, Webhook};
 
 /// A way to tell.
@@ -44,6 +44,13 @@ pub(crate) enum Channel {
     Dashboard(Dashboard),
     Agent(Agent),
     Linear(Linear),
+}
+
+/// What endpoints that are made by the API may use of the operator's own, or why they may not.
+#[derive(Clone, Debug)]
+pub(crate) struct Means {
+    pub(crate) bot: Result<Bot, String>,
+    pub(crate) mail: Result<Mail, String>,
 }
 
 /// What there is to tell, and what helps with it.
@@ -100,6 +107,20 @@ impl Channel {
             Self::Linear(linear) => Box::pin(linear.tell(telling)).await,
         };
         told.unwrap_or_else(|reply| reply)
+    }
+
+    /// What it is called.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Webhook(_) => "webhook",
+            Self::Slack(_) => "slack",
+            Self::Email(_) => "email",
+            Self::GithubStatus(_) => "github_status",
+            Self::GithubCheck(_) => "github_check",
+            Self::Dashboard(_) => "dashboard",
+            Self::Agent(_) => "agentapi",
+            Self::Linear(_) => "linear",
+        }
     }
 
     /// Where it connects to.

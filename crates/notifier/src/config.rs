@@ -3,6 +3,7 @@
 pub(crate) mod channels;
 
 use crate::{
+    book::Usual,
     channel::{Channel, Signer, Webhook},
     endpoint::Endpoint,
     guard::Guard,
@@ -19,13 +20,9 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) endpoints: Vec<Endpoint>,
-    pub(crate) schedule: Schedule,
-    pub(crate) prefix: String,
+    pub(crate) usual: Usual,
     pub(crate) guard: Guard,
     pub(crate) max_in_flight: usize,
-    pub(crate) pace: Pace,
-    /// How fast channels are told that are no webhooks.
-    pub(crate) channels_per_second: u32,
     /// How many attempts there are at what is refused.
     pub(crate) refused: u32,
     pub(crate) patience: Patience,
@@ -151,7 +148,6 @@ const GIVE_UP: Duration = Duration::from_hours(5 * 24);
 impl Config {
     pub(crate) fn read(values: &mut Values) -> Option<Self> {
         let urls: Vec<String> = values.list(&URLS);
-        let secrets: Vec<Secret> = values.list(&SECRET);
         let prefix: Option<String> = values.get(&PREFIX);
         if let Some(Err(error)) = prefix.as_ref().map(|prefix| prefix.parse::<HeaderName>()) {
             values.refuse(&PREFIX, error);
@@ -167,8 +163,9 @@ impl Config {
         let at_once = values.within(&AT_ONCE, 1..=256);
         let per_second = values.get(&PER_SECOND);
         let (ordered, refused) = (values.get(&ORDERED), values.within(&REFUSED_ATTEMPTS, 1..=5));
-        let token = values.optional(&TOKEN);
-        let (channels, channels_per_second) = (channels::read(values), channels::per_second(values));
+        let token: Option<Secret> = values.optional(&TOKEN);
+        let channels_per_second = channels::per_second(values);
+        let (channels, means) = channels::read(values, token.is_some());
         let guard = Guard::new(values.list(&NETWORKS));
         let failures = values.within(&CIRCUIT_FAILURES, 1..=1_000);
         let first = values.within::<u32>(&CIRCUIT_SECONDS, 1..=3_600);
@@ -178,13 +175,7 @@ impl Config {
             .map_err(|e| values.refuse(&LIST, e))
             .ok();
         let bus = Settings::read(values)?;
-        let mut signers: Vec<Signer> = Vec::new();
-        for secret in &secrets {
-            match secret.expose().parse::<seal::StandardSecret>() {
-                Ok(secret) => signers.push(secret.into()),
-                Err(error) => values.refuse(&SECRET, error),
-            }
-        }
+        let signers = signers(values);
         let (prefix, schedule): (String, Schedule) = (prefix?, schedule?);
         let webhook = |url: &String| {
             let webhook = Webhook::new(url, signers.clone(), &prefix);
@@ -198,15 +189,18 @@ impl Config {
         let endpoints = urls.iter().map(webhook).chain(others).collect();
         Some(Self {
             endpoints,
-            schedule,
-            prefix,
+            usual: Usual {
+                schedule,
+                prefix,
+                pace: Pace {
+                    ordered: ordered?,
+                    ..Pace::new(at_once?, per_second?)
+                },
+                channels_per_second: channels_per_second?,
+                means,
+            },
             guard,
             max_in_flight: usize::try_from(max_in_flight?).unwrap_or(1),
-            pace: Pace {
-                ordered: ordered?,
-                ..Pace::new(at_once?, per_second?)
-            },
-            channels_per_second: channels_per_second?,
             refused: refused?,
             patience: Patience {
                 lease: LEASE,
@@ -221,4 +215,17 @@ impl Config {
             notifications: notifications?,
         })
     }
+}
+
+/// What signs the webhooks of the configuration.
+fn signers(values: &mut Values) -> Vec<Signer> {
+    let secrets: Vec<Secret> = values.list(&SECRET);
+    let mut signers: Vec<Signer> = Vec::new();
+    for secret in &secrets {
+        match secret.expose().parse::<seal::StandardSecret>() {
+            Ok(secret) => signers.push(secret.into()),
+            Err(error) => values.refuse(&SECRET, error),
+        }
+    }
+    signers
 }

@@ -26,7 +26,9 @@ pub(crate) struct Endpoint {
     client: Option<Client>,
     pub(crate) schedule: Schedule,
     pub(crate) filter: Filter,
-    /// Whether somebody made it who may not reach what we can reach.
+    /// Whether it was made by the API.
+    pub(crate) made: bool,
+    /// Whether whoever made it said where it is, and may not reach what we can reach.
     pub(crate) guarded: bool,
 }
 
@@ -60,6 +62,7 @@ impl Endpoint {
             client: None,
             schedule,
             filter: Filter::default(),
+            made: false,
             guarded: false,
         }
     }
@@ -68,9 +71,16 @@ impl Endpoint {
     pub(crate) fn made(name: &str, channel: Result<Channel, String>, schedule: Schedule, filter: Filter) -> Self {
         Self {
             filter,
+            made: true,
             guarded: true,
             ..Self::new(name, channel, schedule)
         }
+    }
+
+    /// The same, by nothing but what is the operator's own.
+    pub(crate) fn trusted(mut self) -> Self {
+        self.guarded = false;
+        self
     }
 
     /// The same with a client of its own, if it needs one; or it cannot be used.

@@ -15,11 +15,12 @@ mod metrics;
 mod outcome;
 mod rounds;
 mod tls;
+mod wanted;
 mod wording;
 
 use announce::Announcer;
 use api::Api;
-use book::{Book, Usual};
+use book::Book;
 use bus::{Bus, Courier, clock};
 use chassis::{Failure, Findings, Life, Service};
 use client::Clients;
@@ -83,17 +84,11 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     bus.ready().await.map_err(unfit)?;
     let courier = bus.courier(&config.notifications);
     tell_broken(&config, &life);
-    let usual = Usual {
-        prefix: config.prefix,
-        schedule: config.schedule,
-        pace: config.pace,
-        channels_per_second: config.channels_per_second,
-    };
     let book = Arc::new(Book::new(
         courier.clone(),
         config.guard.clone(),
         config.endpoints,
-        usual,
+        config.usual,
     ));
     book.refresh().await.map_err(unfit)?;
     if book.pages().all().is_empty() {

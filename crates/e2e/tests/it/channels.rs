@@ -274,6 +274,7 @@ async fn a_channel_that_is_half_configured_is_degraded_and_stops_nothing() {
     let settings = [
         ("SLACK_WEBHOOK_URL", url.as_str()),
         ("SLACK_TOKEN", "xoxb-1"),
+        ("SLACK_API_URL", "ftp://example.org"),
         ("SMTP_URL", "nonsense"),
         ("EMAIL_TO", "ann@example.org"),
         ("GITHUB_STATUS_TOKEN", "t"),
@@ -285,7 +286,7 @@ async fn a_channel_that_is_half_configured_is_degraded_and_stops_nothing() {
     assert_eq!(notifier.ended(&id, "slack").await["state"], "done");
     let endpoints = notifier.endpoints().await;
     for (name, why) in [
-        ("slack-bot", "slack.channel"),
+        ("slack-bot", "slack.api_url"),
         ("email", "email.url"),
         ("github-status", "github.api_url"),
         ("dashboard", "dashboard.key"),
@@ -294,4 +295,110 @@ async fn a_channel_that_is_half_configured_is_degraded_and_stops_nothing() {
         assert_eq!(endpoint["state"], "degraded", "{name}");
         assert!(endpoint["reason"].as_str().unwrap().contains(why), "{endpoint}");
     }
+    // A bot and a mail server alone say nothing, unless there is an API where somebody can say what and to whom.
+    let (user, password) = Mail::USER;
+    let smtp = format!("smtp://{user}:{password}@localhost");
+    let settings = [
+        ("SLACK_TOKEN", "xoxb-1"),
+        ("SMTP_URL", smtp.as_str()),
+        ("NOTIFIER_API_TOKEN", ""),
+    ];
+    let notifier = Notifier::start(&[], &settings).await;
+    let health = notifier.get("/health").await.to_string();
+    assert!(
+        health.contains("slack.channel") && health.contains("email.to"),
+        "{health}"
+    );
+}
+
+#[tokio::test]
+async fn people_are_told_of_their_part_by_endpoints_that_the_api_has_made() {
+    let slack = Recorder::start(|_, before| {
+        let said = json!({"ok": true, "channel": "C0123", "ts": format!("1700000000.{before}")});
+        (200, Vec::new(), said)
+    })
+    .await;
+    let hook = Recorder::start(|_, _| (200, Vec::new(), json!("ok"))).await;
+    let mail = Mail::start(None).await;
+    let (user, password) = Mail::USER;
+    let (api, smtp) = (slack.url(), format!("smtp://{user}:{password}@{}", mail.host()));
+    let settings = [
+        ("SLACK_TOKEN", "xoxb-1"),
+        ("SLACK_API_URL", api.as_str()),
+        ("SMTP_URL", smtp.as_str()),
+        ("WEBHOOK_ALLOW_NETWORKS", "127.0.0.0/8"),
+    ];
+    let notifier = Notifier::start(&[], &settings).await;
+    assert!(notifier.endpoints().await.is_empty(), "nobody is told everything");
+    let failures = json!({"statuses": ["failed"]});
+    let url = format!("{}services/T/B/X", hook.url());
+    let mut ids = Vec::new();
+    for wanted in [
+        json!({"kind": "slack", "channel": "#failures", "filter": failures}),
+        json!({"kind": "slack", "url": url, "filter": {"projects": ["elsewhere/*"]}}),
+        json!({"kind": "email", "to": ["Ann <ann@example.org>"], "filter": failures}),
+        json!({"kind": "slack", "url": url}),
+    ] {
+        let (status, made) = notifier.make(wanted).await;
+        assert_eq!((status, &made["secret"]), (201, &Value::Null), "{made}");
+        ids.push(made["id"].as_str().unwrap().to_owned());
+    }
+    let id = notifier.tell_more("build.failed", 1, &json!({"status": "failed", "project": "o/r"}));
+    for endpoint in [&ids[0], &ids[2], &ids[3]] {
+        let ended = notifier.ended(&id, endpoint).await;
+        assert_eq!(ended["state"], "done", "{ended}");
+    }
+    assert_eq!(slack.asked()[0].body["channel"], "#failures");
+    assert_eq!(mail.taken()[0]["to"], json!(["ann@example.org"]));
+    assert_eq!(hook.asked().len(), 1, "the other project's channel has not been told");
+    let other = notifier.tell_more("build.succeeded", 2, &json!({"status": "success", "project": "o/r"}));
+    assert_eq!(notifier.ended(&other, &ids[3]).await["state"], "done");
+    assert_eq!(
+        (slack.asked().len(), mail.taken().len()),
+        (1, 1),
+        "those hear of failures"
+    );
+    // Whoever knows the URL can write there; and nothing signs it.
+    let shown = notifier.get(&format!("/v1/endpoints/{}", ids[3])).await;
+    assert!(!shown.to_string().contains("services"), "{shown}");
+    assert_eq!((&shown["kind"], &shown["made"]), (&json!("slack"), &json!(true)));
+    assert_eq!(notifier.post(&format!("/v1/endpoints/{}/rotate", ids[3])).await, 409);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_the_operator_has_no_means_for_is_refused_with_a_reason() {
+    let notifier = Notifier::start(&[], &[]).await;
+    for (wanted, why) in [
+        (json!({"kind": "slack", "channel": "#a"}), "slack.token"),
+        (json!({"kind": "email", "to": ["ann@example.org"]}), "email.url"),
+        (json!({"kind": "email", "url": "https://example.org"}), "to"),
+        (json!({"kind": "slack"}), "either the url"),
+        (
+            json!({"kind": "slack", "url": "https://example.org", "channel": "#a"}),
+            "either the url",
+        ),
+        (json!({"kind": "slack", "url": "https://127.0.0.1/"}), "127.0.0.1"),
+        (
+            json!({"kind": "slack", "url": "https://example.org", "in_flight": 2}),
+            "one thing at a time",
+        ),
+        (
+            json!({"kind": "email", "to": vec!["ann@example.org"; 21]}),
+            "at most 20",
+        ),
+        (
+            json!({"kind": "email", "to": ["ann@example.org"], "tls": {"ca": "x"}}),
+            "no url",
+        ),
+        (
+            json!({"url": "https://example.org", "to": ["ann@example.org"]}),
+            "neither channel nor to",
+        ),
+        (json!({"kind": "pigeon", "url": "https://example.org"}), "pigeon"),
+    ] {
+        let (status, answer) = notifier.make(wanted.clone()).await;
+        let said = answer["detail"].as_str().unwrap_or_default();
+        assert!(status == 422 && said.contains(why), "{wanted}: {status} {answer}");
+    }
+    assert!(notifier.endpoints().await.is_empty());
 }

@@ -14,43 +14,66 @@ use lettre::{
 use std::{fmt, time::Duration};
 use url::Url;
 
-/// Some people's mailboxes, by a server.
+/// A server that takes mail, and who writes.
 #[derive(Clone)]
-pub(crate) struct Email {
+pub(crate) struct Mail {
     server: AsyncSmtpTransport<Tokio1Executor>,
     url: Url,
     from: Mailbox,
+}
+
+/// Some people's mailboxes, by a server.
+#[derive(Clone, Debug)]
+pub(crate) struct Email {
+    mail: Mail,
     to: Vec<Mailbox>,
 }
 
 /// How long each step of a conversation may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-// === impl Email ===
+// === impl Mail ===
 
-impl Email {
+impl Mail {
     /// With the URL of a server: `smtps://USER:PASSWORD@HOST`, `smtp://HOST?tls=required`, or `smtp://HOST` for one that is
     /// not to be trusted with secrets.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn new(url: &str, from: Mailbox, to: Vec<Mailbox>) -> Result<Self, String> {
-        if to.is_empty() {
-            return Err("there is nobody to write to (email.to)".to_owned());
-        }
+    pub(crate) fn new(url: &str, from: &str) -> Result<Self, String> {
         let wrong = |error: &dyn fmt::Display| format!("its URL (email.url) is none of a mail server: {error}");
         let server = AsyncSmtpTransport::<Tokio1Executor>::from_url(url).map_err(|error| wrong(&error))?;
         let url = url.parse::<Url>().map_err(|error| wrong(&error))?;
         Ok(Self {
             server: server.timeout(Some(PATIENCE)).build(),
             url,
-            from,
-            to,
+            from: mailbox(from, "email.from")?,
         })
     }
 
+    /// Those that it is to write to.
+    ///
+    /// # Errors
+    /// When there is nobody, or somebody has no address.
+    pub(crate) fn to(self, to: &[String]) -> Result<Email, String> {
+        if to.is_empty() {
+            return Err("there is nobody to write to (email.to)".to_owned());
+        }
+        let to = to.iter().map(|text| mailbox(text, "to")).collect::<Result<_, _>>()?;
+        Ok(Email { mail: self, to })
+    }
+}
+
+fn mailbox(text: &str, of: &str) -> Result<Mailbox, String> {
+    text.parse()
+        .map_err(|error| format!("{text} ({of}) is no address: {error}"))
+}
+
+// === impl Email ===
+
+impl Email {
     pub(super) const fn url(&self) -> &Url {
-        &self.url
+        &self.mail.url
     }
 
     pub(super) async fn tell(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
@@ -84,7 +107,7 @@ impl Email {
             Ok(message) => message,
             Err(error) => return Reply::Unfit(error.to_string()),
         };
-        match self.server.send(message).await {
+        match self.mail.server.send(message).await {
             Ok(_) => Reply::Status(250, None, String::new()),
             Err(error) => judge(&error),
         }
@@ -93,10 +116,10 @@ impl Email {
     fn message(&self, notification: &Notification, to: &[Mailbox]) -> Result<Message, lettre::error::Error> {
         let words = Words::new(notification);
         // The same notification is the same mail, whatever is sent twice; and mails about a thing are one conversation.
-        let host = self.from.email.domain();
+        let host = self.mail.from.email.domain();
         let thread = format!("<{}.forge@{host}>", seal::digest(notification.resource.uid.as_bytes()));
         let mut mail = Message::builder()
-            .from(self.from.clone())
+            .from(self.mail.from.clone())
             .subject(words.title.clone())
             .message_id(Some(format!("<{}@{host}>", notification.event_id)))
             .in_reply_to(thread.clone())
@@ -130,9 +153,9 @@ impl Email {
     }
 }
 
-impl fmt::Debug for Email {
+impl fmt::Debug for Mail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Email")
+        f.debug_struct("Mail")
             .field("host", &self.url.host_str())
             .finish_non_exhaustive()
     }

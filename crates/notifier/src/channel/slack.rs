@@ -18,11 +18,18 @@ use url::Url;
 
 /// A channel of Slack.
 #[derive(Clone, Debug)]
-pub(crate) struct Slack {
-    /// The webhook, or the API.
-    url: Url,
-    /// The bot's token and the channel.
-    bot: Option<(Secret, String)>,
+pub(crate) enum Slack {
+    /// By an incoming webhook.
+    Webhook(Url),
+    /// By a bot, in this channel.
+    Bot(Bot, String),
+}
+
+/// Somebody who may write in channels of Slack.
+#[derive(Clone, Debug)]
+pub(crate) struct Bot {
+    api: Url,
+    token: Secret,
 }
 
 /// What Slack says of a call.
@@ -50,43 +57,49 @@ const LONGEST: usize = 3_000;
 // === impl Slack ===
 
 impl Slack {
-    /// By an incoming webhook.
-    pub(crate) const fn webhook(url: Url) -> Self {
-        Self { url, bot: None }
-    }
-
-    /// By a bot, in a channel.
-    pub(crate) const fn bot(api: Url, token: Secret, channel: String) -> Self {
-        let bot = Some((token, channel));
-        Self { url: api, bot }
-    }
-
     pub(super) const fn url(&self) -> &Url {
-        &self.url
+        match self {
+            Self::Webhook(url) => url,
+            Self::Bot(bot, _) => &bot.api,
+        }
     }
 
     pub(super) async fn tell(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
-        match &self.bot {
-            None => self.post(telling).await,
-            Some((token, channel)) => self.keep_current(telling, token, channel).await,
+        match self {
+            Self::Webhook(url) => post(url, telling).await,
+            Self::Bot(bot, channel) => bot.keep_current(telling, channel).await,
         }
     }
+}
 
-    async fn post(&self, telling: &Telling<'_>) -> Result<Reply, Reply> {
-        let notification = telling.notification()?;
-        if !is_news(&notification) || telling.notes.is_late(&notification).await? {
-            return Ok(Reply::NothingToSay);
-        }
-        let message = message(&notification);
-        let answer = telling.post(self.url.clone(), Vec::new(), &with(&message, [])).await?;
-        if answer.status == 200 {
-            telling.notes.told(&notification).await;
-        }
-        Ok(answer.into())
+/// By an incoming webhook.
+async fn post(url: &Url, telling: &Telling<'_>) -> Result<Reply, Reply> {
+    let notification = telling.notification()?;
+    if !is_news(&notification) || telling.notes.is_late(&notification).await? {
+        return Ok(Reply::NothingToSay);
+    }
+    let message = message(&notification);
+    let answer = telling.post(url.clone(), Vec::new(), &with(&message, [])).await?;
+    if answer.status == 200 {
+        telling.notes.told(&notification).await;
+    }
+    Ok(answer.into())
+}
+
+// === impl Bot ===
+
+impl Bot {
+    pub(crate) const fn new(api: Url, token: Secret) -> Self {
+        Self { api, token }
+    }
+
+    /// One of the channels that it may write in.
+    pub(crate) const fn channel(self, name: String) -> Slack {
+        Slack::Bot(self, name)
     }
 
     /// Changes the message there is about it, or makes one.
-    async fn keep_current(&self, telling: &Telling<'_>, token: &Secret, channel: &str) -> Result<Reply, Reply> {
+    async fn keep_current(&self, telling: &Telling<'_>, channel: &str) -> Result<Reply, Reply> {
         let notification = telling.notification()?;
         if !is_news(&notification) {
             return Ok(Reply::NothingToSay);
@@ -101,7 +114,7 @@ impl Slack {
         let mut edited = None;
         if let Some(note) = &before {
             let message = with(&message, [("ts", &note.ts), ("channel", &note.channel)]);
-            let (answer, said) = self.call(telling, "chat.update", token, &message).await?;
+            let (answer, said) = self.call(telling, "chat.update", &message).await?;
             // Whoever removed the message, or forbids to edit old ones, gets a new one.
             let gone = ["message_not_found", "cant_update_message", "edit_window_closed"];
             edited = (!gone.contains(&said.error.as_str())).then_some((answer, said));
@@ -110,7 +123,7 @@ impl Slack {
             edited
         } else {
             let message = with(&message, [("channel", channel)]);
-            self.call(telling, "chat.postMessage", token, &message).await?
+            self.call(telling, "chat.postMessage", &message).await?
         };
         if answer.status == 200 && said.ok {
             let note = Note {
@@ -123,15 +136,9 @@ impl Slack {
         Ok(judge(answer, &said))
     }
 
-    async fn call(
-        &self,
-        telling: &Telling<'_>,
-        method: &str,
-        token: &Secret,
-        body: &Value,
-    ) -> Result<(Answer, Said), Reply> {
-        let url = self.url.join(method).map_err(|error| Reply::Unfit(error.to_string()))?;
-        let bearer = ("authorization".to_owned(), format!("Bearer {}", token.expose()));
+    async fn call(&self, telling: &Telling<'_>, method: &str, body: &Value) -> Result<(Answer, Said), Reply> {
+        let url = self.api.join(method).map_err(|error| Reply::Unfit(error.to_string()))?;
+        let bearer = ("authorization".to_owned(), format!("Bearer {}", self.token.expose()));
         let answer = telling.post(url, vec![bearer], body).await?;
         let said = serde_json::from_str(&answer.body).unwrap_or_default();
         Ok((answer, said))

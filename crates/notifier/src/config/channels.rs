@@ -3,10 +3,10 @@
 //! What is half configured is `degraded`, as a bad URL is: it stops nothing.
 
 use crate::channel::{
-    Access, Agent, AgentKind, App, Channel, Dashboard, Email, Github, GithubCheck, GithubStatus, Linear, Slack,
+    Access, Agent, AgentKind, App, Bot, Channel, Dashboard, Github, GithubCheck, GithubStatus, Linear, Mail, Means,
+    Slack,
 };
 use chassis::{Secret, Setting, Values};
-use lettre::message::Mailbox;
 use seal::SigningKey;
 use url::Url;
 
@@ -130,56 +130,60 @@ pub(super) fn per_second(values: &mut Values) -> Option<u32> {
 /// A channel, or what is wrong with its settings.
 type Made = Result<Channel, String>;
 
-/// Those that are configured, each named by its kind.
-pub(super) fn read(values: &mut Values) -> Vec<(&'static str, Made)> {
+/// Those that are configured, each named by its kind; and what those may use that are made by the API, if there is one.
+pub(super) fn read(values: &mut Values, api: bool) -> (Vec<(&'static str, Made)>, Means) {
     let (status, check) = github(values);
-    [
+    let (bot, slack_bot) = slack_bot(values, api);
+    let (mail, email) = email(values, api);
+    let channels = [
         ("slack", slack_webhook(values)),
-        ("slack-bot", slack_bot(values)),
-        ("email", email(values)),
+        ("slack-bot", slack_bot),
+        ("email", email),
         ("github-status", status),
         ("github-check", check),
         ("dashboard", dashboard(values)),
         ("agent", agent(values)),
         ("linear", linear(values)),
-    ]
-    .into_iter()
-    .filter_map(|(name, channel)| Some((name, channel?)))
-    .collect()
+    ];
+    let channels = channels
+        .into_iter()
+        .filter_map(|(name, channel)| Some((name, channel?)));
+    (channels.collect(), Means { bot, mail })
 }
 
 fn slack_webhook(values: &mut Values) -> Option<Made> {
     let url: Secret = values.optional(&SLACK_URL)?;
-    Some(web(url.expose(), "slack.webhook_url").map(|url| Channel::Slack(Slack::webhook(url))))
+    Some(web(url.expose(), "slack.webhook_url").map(|url| Channel::Slack(Slack::Webhook(url))))
 }
 
-fn slack_bot(values: &mut Values) -> Option<Made> {
-    let (api, channel): (Option<String>, Option<String>) = (values.get(&SLACK_API), values.optional(&SLACK_CHANNEL));
-    let token: Secret = values.optional(&SLACK_TOKEN)?;
-    let made = || {
-        let channel = channel.ok_or("it has no channel (slack.channel)")?;
-        let api = web(&api.unwrap_or_default(), "slack.api_url")?;
-        Ok(Channel::Slack(Slack::bot(base(api), token, channel)))
+/// The bot, and the channel it is to write everything in; there need be none if the API names others.
+fn slack_bot(values: &mut Values, api: bool) -> (Result<Bot, String>, Option<Made>) {
+    let (url, channel): (Option<String>, Option<String>) = (values.get(&SLACK_API), values.optional(&SLACK_CHANNEL));
+    let Some(token) = values.optional(&SLACK_TOKEN) else {
+        return (Err("there is no bot (slack.token)".to_owned()), None);
     };
-    Some(made())
+    let bot = web(&url.unwrap_or_default(), "slack.api_url").map(|url| Bot::new(base(url), token));
+    let made = match (bot.clone(), channel) {
+        (Ok(_), None) if api => None,
+        (Ok(bot), Some(channel)) => Some(Ok(Channel::Slack(bot.channel(channel)))),
+        (Ok(_), None) => Some(Err("it has no channel (slack.channel)".to_owned())),
+        (Err(why), _) => Some(Err(why)),
+    };
+    (bot, made)
 }
 
-fn email(values: &mut Values) -> Option<Made> {
+/// The mail server, and whom it is to write everything to; there need be nobody if the API names others.
+fn email(values: &mut Values, api: bool) -> (Result<Mail, String>, Option<Made>) {
     let (from, to): (Option<String>, Vec<String>) = (values.get(&EMAIL_FROM), values.list(&EMAIL_TO));
-    let url: Secret = values.optional(&EMAIL_URL)?;
-    let made = || {
-        let mailbox = |text: &String, of: &str| {
-            text.parse::<Mailbox>()
-                .map_err(|error| format!("{text} ({of}) is no address: {error}"))
-        };
-        let from = mailbox(&from.unwrap_or_default(), "email.from")?;
-        let to = to
-            .iter()
-            .map(|text| mailbox(text, "email.to"))
-            .collect::<Result<_, _>>()?;
-        Ok(Channel::Email(Box::new(Email::new(url.expose(), from, to)?)))
+    let Some(url): Option<Secret> = values.optional(&EMAIL_URL) else {
+        return (Err("there is no mail server (email.url)".to_owned()), None);
     };
-    Some(made())
+    let mail = Mail::new(url.expose(), &from.unwrap_or_default());
+    let made = match mail.clone() {
+        Ok(_) if api && to.is_empty() => None,
+        mail => Some(mail.and_then(|mail| Ok(Channel::Email(Box::new(mail.to(&to)?))))),
+    };
+    (mail, made)
 }
 
 /// Commit statuses, by a token or by an app that is to write them; and check runs, which only an app may write.
