@@ -113,7 +113,7 @@ impl Sources {
         before: &CommitHash,
         after: &CommitHash,
     ) -> Option<Vec<String>> {
-        let mirror = self.mirror(source).await.ok()?;
+        let mirror = self.mirror(source, Purpose::Build).await.ok()?;
         let (before, after) = (before.to_string(), after.to_string());
         let compared = self.blocking(None, move |_| Ok(tree::changed(mirror.repository(), &before, &after)));
         compared.await.ok().flatten()
@@ -164,14 +164,14 @@ impl Sources {
         purpose: Purpose,
         budget: &mut limits::Budget,
     ) -> Result<tree::Written, BuildFailure> {
-        let mirror = self.mirror(&part.source).await?;
+        let mirror = self.mirror(&part.source, purpose).await?;
         match self.from(&mirror, part, purpose, budget).await {
             Err(Trouble::Mirror(error)) => {
                 tracing::warn!(error, source = %part.source, "a mirror is damaged; it is fetched anew");
                 drop(mirror);
-                self.mirrors.forget(&part.source);
+                self.mirrors.forget(&part.source, purpose);
                 clear(&part.worktree);
-                let mirror = self.mirror(&part.source).await?;
+                let mirror = self.mirror(&part.source, purpose).await?;
                 self.from(&mirror, part, purpose, budget).await
             }
             done => done,
@@ -219,9 +219,11 @@ impl Sources {
         Ok(written)
     }
 
-    async fn mirror(&self, source: &CloneUrl) -> Result<Arc<Mirror>, BuildFailure> {
+    async fn mirror(&self, source: &CloneUrl, purpose: Purpose) -> Result<Arc<Mirror>, BuildFailure> {
         let (mirrors, source) = (self.mirrors.clone(), source.clone());
-        let opened = self.blocking(None, move |stop| Ok(mirrors.of(&source, stop)?)).await;
+        let opened = self
+            .blocking(None, move |stop| Ok(mirrors.of(&source, purpose, stop)?))
+            .await;
         Ok(Arc::new(opened.map_err(Trouble::into_failure)?))
     }
 

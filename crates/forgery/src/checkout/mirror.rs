@@ -4,6 +4,7 @@
 //! whoever reads or writes a mirror, and taken alone by whoever removes it; `<key>.written` is held by
 //! the one that fetches.
 
+use super::credentials::Purpose;
 use contract::CloneUrl;
 use std::{
     fs::{self, File, TryLockError},
@@ -52,8 +53,8 @@ impl Mirrors {
     }
 
     /// The mirror of a source, which may be empty still.
-    pub(super) fn of(&self, source: &CloneUrl, stop: &AtomicBool) -> io::Result<Mirror> {
-        let key = key(source);
+    pub(super) fn of(&self, source: &CloneUrl, purpose: Purpose, stop: &AtomicBool) -> io::Result<Mirror> {
+        let key = key(source, purpose);
         let used = lock_file(&self.folder.join(format!("{key}.used")))?;
         let repository = self.folder.join(format!("{key}.git"));
         if self.damaged().contains(&key) {
@@ -74,8 +75,8 @@ impl Mirrors {
     }
 
     /// Has the mirror of a source made anew when it is wanted next.
-    pub(super) fn forget(&self, source: &CloneUrl) {
-        self.damaged().push(key(source));
+    pub(super) fn forget(&self, source: &CloneUrl, purpose: Purpose) {
+        self.damaged().push(key(source, purpose));
     }
 
     /// Removes the mirrors that were not used for longest, until the rest is within the budget; how many went.
@@ -185,8 +186,9 @@ fn remove(repository: &Path) -> io::Result<()> {
     }
 }
 
-/// Names a source in the file system, readably and without a doubt.
-fn key(source: &CloneUrl) -> String {
+/// Names a source in the file system, readably and without a doubt. What we have fetched by our credentials is in no mirror
+/// that a stranger's submodules come from: whoever knows a commit of it could have it by asking for that.
+fn key(source: &CloneUrl, purpose: Purpose) -> String {
     let own = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, source.as_str().as_bytes()).simple();
     let name = source
         .as_str()
@@ -197,7 +199,10 @@ fn key(source: &CloneUrl) -> String {
     let name = name.strip_suffix(".git").unwrap_or(name);
     let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     let name: String = name.chars().filter(plain).take(32).collect();
-    format!("{name}-{own}")
+    match purpose {
+        Purpose::Build => format!("{name}-{own}"),
+        Purpose::Untrusted => format!("{name}-{own}-public"),
+    }
 }
 
 #[cfg(test)]
@@ -207,7 +212,7 @@ mod tests {
     static GO: AtomicBool = AtomicBool::new(false);
 
     fn filled(mirrors: &Mirrors, url: &str, bytes: usize) -> Mirror {
-        let mirror = mirrors.of(&url.parse().unwrap(), &GO).unwrap();
+        let mirror = mirrors.of(&url.parse().unwrap(), Purpose::Build, &GO).unwrap();
         fs::create_dir_all(mirror.repository()).unwrap();
         fs::write(mirror.repository().join("pack"), vec![0; bytes]).unwrap();
         mirror
@@ -225,7 +230,7 @@ mod tests {
         }
         assert_eq!(mirrors.evict().unwrap(), 1, "the first one is in use");
         let left = |url: &str| {
-            let mirror = mirrors.of(&url.parse().unwrap(), &GO).unwrap();
+            let mirror = mirrors.of(&url.parse().unwrap(), Purpose::Build, &GO).unwrap();
             mirror.repository().exists()
         };
         assert!(first.repository().exists() && !left("https://h/o/second.git") && left("https://h/o/third.git"));
@@ -238,8 +243,8 @@ mod tests {
         let mirrors = Mirrors::open(folder.path().join("mirrors"), u64::MAX).unwrap();
         let (url, name) = ("https://h/o/r.git".parse().unwrap(), "https://h/o/r.git");
         drop(filled(&mirrors, name, 10));
-        mirrors.forget(&url);
-        let mirror = mirrors.of(&url, &GO).unwrap();
+        mirrors.forget(&url, Purpose::Build);
+        let mirror = mirrors.of(&url, Purpose::Build, &GO).unwrap();
         assert!(!mirror.repository().exists());
         let writer = mirror.write(&GO).unwrap();
         let stop = AtomicBool::new(true);
@@ -250,7 +255,7 @@ mod tests {
 
     #[test]
     fn sources_that_are_spelt_alike_have_mirrors_of_their_own() {
-        let key = |url: &str| key(&url.parse().unwrap());
+        let key = |url: &str| key(&url.parse().unwrap(), Purpose::Build);
         assert!(key("https://h/o/r.git").starts_with("r-"));
         assert_ne!(key("https://h/o/r.git"), key("https://h/p/r.git"));
         assert!(key("git@h:o/r").starts_with("r-"));

@@ -85,6 +85,10 @@ impl Found {
             let why = format!("{:?} sources are not allowed here", source.scheme());
             return Err(Unfit::Refused(named(&why)));
         }
+        if source.scheme() == Scheme::Ssh && !parent.trusted {
+            let why = "it is fetched with a key of ours, which nobody may use whom we do not trust";
+            return Err(Unfit::Refused(named(why)));
+        }
         let commit: CommitHash = self
             .commit
             .parse()
@@ -178,6 +182,20 @@ mod tests {
                 "{path}"
             );
         }
+        let mut stranger = parent.clone();
+        stranger.trusted = false;
+        let ssh = Found {
+            path: "lib".to_owned(),
+            commit: "a".repeat(40),
+            url: Some("git@h:o/private.git".to_owned()),
+            left_out: false,
+        };
+        let schemes = [Scheme::Ssh];
+        assert!(ssh.resolve(&parent, folder.path(), &schemes).is_ok());
+        assert!(matches!(
+            ssh.resolve(&stranger, folder.path(), &schemes),
+            Err(Unfit::Refused(_))
+        ));
         assert!(matches!(resolve("lib", None), Err(Unfit::Ignored(_))));
         assert_eq!(
             resolve("lib/a", Some("../x.git")).unwrap().source.as_str(),

@@ -356,6 +356,25 @@ async fn who_we_are_is_told_to_nobody_else() {
 }
 
 #[tokio::test]
+async fn what_a_stranger_names_as_submodule_is_fetched_as_anybody_could_even_if_we_have_it() {
+    let server = Server::start(TOKEN).await;
+    let (lib, repo) = (
+        server.repo("o/private", &[("secret", "1")]),
+        server.repo("o/r", &[("a", "1")]),
+    );
+    repo.link("lib", &lib.url, &lib.head());
+    repo.commit(&[("a", "2")], "with a submodule");
+    let place = Place::new(&server);
+    let tree = place.get(&repo, &repo.head()).await.unwrap();
+    assert_eq!(read(&tree, "lib/secret"), "1");
+    let mut wanted = place.wanted(&repo, &repo.head());
+    wanted.trusted = false;
+    let refused = place.sources.check_out(wanted.clone()).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::CloneAuth, "{refused}");
+    assert_eq!(read(&wanted.worktree, "lib/secret"), "");
+}
+
+#[tokio::test]
 async fn a_github_app_gives_a_token_for_the_repository_alone() {
     let (server, github) = (Server::start(TOKEN).await, GithubApi::start("").await);
     let (ours, other) = (
