@@ -15,7 +15,7 @@ mirror() { apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | head
 if ! has forge-local/debian; then
   say "making forge-local/debian"
   root=$(mktemp -d); trap 'rm -rf "$root"' EXIT
-  debootstrap --variant=minbase --include=ca-certificates --exclude=e2fsprogs bookworm "$root/d" "$(mirror)" >"$STATE/debootstrap.log" 2>&1 ||
+  debootstrap --variant=minbase --include=ca-certificates,openssh-client --exclude=e2fsprogs bookworm "$root/d" "$(mirror)" >"$STATE/debootstrap.log" 2>&1 ||
     { tail "$STATE/debootstrap.log" >&2; die "debootstrap failed"; }
   cp /etc/apt/sources.list "$root/d/etc/apt/" 2>/dev/null || true
   rm -rf "$root"/d/var/cache/apt/*.bin "$root"/d/var/cache/apt/archives/*.deb "$root"/d/usr/share/{man,doc,locale}/*

@@ -15,11 +15,11 @@ declare -A PACKAGES=(
   [redis-server]=redis-server [redis-cli]=redis-tools [dockerd]=docker.io [docker]=docker.io
   [docker-registry]=docker-registry [docker-compose]=docker-compose [htpasswd]=apache2-utils [git]=git [curl]=curl [jq]=jq
   [openssl]=openssl [iptables]=iptables [busybox]=busybox-static [debootstrap]=debootstrap [gcc]=gcc
-  [python3]=python3 [ps]=procps [ip]=iproute2 [mount]=mount
+  [python3]=python3 [ps]=procps [ip]=iproute2 [mount]=mount [ssh]=openssh-client
 )
 # The same for what only the tests need.
 declare -A TEST_PACKAGES=([node]=nodejs [npm]=npm [psql]=postgresql [systemd-analyze]=systemd [nginx]=nginx-light
-  [/usr/bin/python3.11]=python3.11)
+  [/usr/bin/python3.11]=python3.11 [sshd]=openssh-server)
 declare -A BENCH_PACKAGES=([node]=nodejs [npm]=npm [webhook]=webhook [taskset]=util-linux)
 
 install_programs() {

@@ -79,6 +79,7 @@ for id in $(compose ps -q gateway prow forgery notifier); do
   docker inspect --format '{{.Config.User}}' "$id" | grep -q ^10001 || die "a service runs as root"
   [ "$(docker inspect --format '{{.HostConfig.ReadonlyRootfs}}' "$id")" = true ] || die "a root file system is writable"
 done
+compose exec -T forgery ssh -G example.org >/dev/null || die "the image of forgery cannot fetch over ssh"
 say "stopping in order"
 compose stop --timeout 30 >"$STATE/compose-stop.log" 2>&1
 for id in $(compose ps -a -q gateway prow forgery notifier); do

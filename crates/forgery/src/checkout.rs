@@ -12,6 +12,7 @@ mod fetch;
 mod lfs;
 mod limits;
 mod mirror;
+mod ssh;
 mod submodules;
 mod tree;
 
@@ -34,11 +35,14 @@ use std::{
 
 pub(crate) use credentials::{App, Credentials};
 pub(crate) use limits::Limits;
+pub(crate) use ssh::Ssh;
 
 /// Where repositories come from, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Sources {
     mirrors: Mirrors,
+    /// The command that makes connections of `ssh`.
+    ssh: String,
     git: Git,
 }
 
@@ -74,6 +78,7 @@ impl Sources {
     pub(crate) fn open(git: &Git) -> std::io::Result<Self> {
         Ok(Self {
             mirrors: Mirrors::open(git.mirrors.clone(), git.mirrors_budget)?,
+            ssh: git.ssh.prepare()?,
             git: git.clone(),
         })
     }
@@ -191,7 +196,7 @@ impl Sources {
             source: part.source.clone(),
             commit: part.commit.clone(),
             hints: part.hints.clone(),
-            ssh: self.git.ssh.clone(),
+            ssh: self.ssh.clone(),
             most_bytes: self.git.limits.file,
         };
         let known = {

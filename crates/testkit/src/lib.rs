@@ -30,6 +30,7 @@ mod registry;
 mod s3;
 mod sentinel;
 mod sink;
+mod ssh;
 mod tls;
 mod topology;
 
@@ -53,6 +54,7 @@ pub use registry::Registry;
 pub use s3::S3;
 pub use sentinel::Sentinel;
 pub use sink::{Received, Sink};
+pub use ssh::Ssh;
 pub use topology::{ACL, Server, Topology};
 
 /// The TLS provider that HTTP clients need; harmless to call again.

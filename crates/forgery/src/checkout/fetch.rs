@@ -3,10 +3,10 @@
 //! A mirror is shallow: of each commit that was ever built it has the tree, and no history. What is
 //! fetched next is only what the server finds to be new since then.
 
-use super::{Trouble, credentials::Login, exact::Exact, mirror::Mirror};
+use super::{Trouble, credentials::Login, exact::Exact, mirror::Mirror, ssh};
 use crate::failure::{BuildFailure, Kind};
 use bus::clock;
-use contract::{CloneUrl, CommitHash};
+use contract::{CloneUrl, CommitHash, Scheme};
 use gix::{
     ObjectId, Repository,
     bstr::ByteSlice as _,
@@ -23,7 +23,7 @@ use gix::{
 };
 use std::{
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -96,7 +96,7 @@ impl Fetch {
 
     fn options(&self) -> open::Options {
         let most_bytes = format!("gitoxide.objects.allocLimit={}", self.most_bytes);
-        let ssh = format!("core.sshCommand={}", self.ssh);
+        let ssh = format!("core.sshCommand={}", ssh::telling(&self.ssh, &self.said()));
         let overrides = [
             // Nothing but what was checked before, whatever a redirect says.
             "protocol.allow=never",
@@ -256,8 +256,16 @@ impl Fetch {
         }
     }
 
+    /// What a program that makes connections says; there is one at a time for a mirror.
+    fn said(&self) -> PathBuf {
+        self.mirror.repository().join("ssh.said")
+    }
+
     fn explain(&self, error: &gix::Error) -> BuildFailure {
-        let text = describe(error);
+        let mut text = describe(error);
+        if self.source.scheme() == Scheme::Ssh {
+            text = format!("{text}: {}", ssh::last_words(&self.said()));
+        }
         let lower = without_addresses(&text).to_lowercase();
         let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
         if says(&["too large to fit in memory", "allocation limit"]) {
@@ -265,9 +273,18 @@ impl Fetch {
             let text = format!("{} has a file of more than {most} MiB (git.max_file_mib)", self.source);
             return BuildFailure::new(Kind::CloneRefused, text);
         }
-        let kind = if says(&["401", "403", "permission", "credential", "authentication"]) {
+        let kind = if says(&["host key verification failed"]) {
+            text += " (the server is none of git.ssh_known_hosts)";
             Kind::CloneAuth
-        } else if says(&["404", "not found", "does not exist", "no such file"]) {
+        } else if says(&["401", "403", "permission", "credential", "authentication"]) {
+            Kind::CloneAuth
+        } else if says(&[
+            "404",
+            "not found",
+            "does not exist",
+            "no such file",
+            "does not appear to be a git",
+        ]) {
             Kind::CloneNotFound
         } else if says(&["no space left"]) {
             Kind::DiskFull

@@ -2,9 +2,9 @@
 
 use super::*;
 use contract::Scheme;
-use std::{fs, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 use tempfile::TempDir;
-use testkit::{Git as Server, GithubApi, Repo};
+use testkit::{Git as Server, GithubApi, Repo, Ssh as SshServer};
 
 const TOKEN: &str = "t0ken";
 const MIB: u64 = 1024 * 1024;
@@ -34,7 +34,12 @@ impl Place {
                 time: Duration::from_mins(1),
             },
             submodules: true,
-            ssh: "false".to_owned(),
+            ssh: Ssh {
+                command: "ssh -o BatchMode=yes".to_owned(),
+                folder: folder.path().join("a place's ssh"),
+                key: None,
+                known: None,
+            },
         };
         change(&mut git);
         let sources = Sources::open(&git).unwrap();
@@ -372,6 +377,46 @@ async fn what_a_stranger_names_as_submodule_is_fetched_as_anybody_could_even_if_
     let refused = place.sources.check_out(wanted.clone()).await.unwrap_err();
     assert_eq!(refused.kind, Kind::CloneAuth, "{refused}");
     assert_eq!(read(&wanted.worktree, "lib/secret"), "");
+}
+
+#[tokio::test]
+async fn a_source_is_fetched_over_ssh_by_a_key_from_servers_that_are_known() {
+    let (server, ssh) = (Server::start(TOKEN).await, SshServer::start());
+    let mut repo = server.repo("o/r", &[("a", "1")]);
+    repo.url = ssh.url(&repo);
+    let keyed = |git: &mut Git| {
+        git.schemes = vec![Scheme::Ssh];
+        (git.ssh.key, git.ssh.known) = (Some(ssh.key().parse().unwrap()), Some(ssh.known()));
+    };
+    let (place, first) = (Place::with(&server, keyed), repo.head());
+    assert_eq!(read(&place.get(&repo, &first).await.unwrap(), "a"), "1");
+    repo.commit(&[("a", "2")], "second");
+    let short: String = repo.head().chars().take(9).collect();
+    assert_eq!(read(&place.get(&repo, &short).await.unwrap(), "a"), "2");
+    let key = place.folder.path().join("a place's ssh/key");
+    assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+
+    let mut missing = server.repo("o/missing", &[("a", "1")]);
+    missing.url = format!("{}-not", ssh.url(&missing));
+    let refused = place.get(&missing, &first).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::CloneNotFound, "{refused}");
+
+    let other = SshServer::start();
+    let stranger = Place::with(&server, |git| {
+        keyed(git);
+        git.ssh.key = Some(other.key().parse().unwrap());
+    });
+    let refused = stranger.get(&repo, &first).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::CloneAuth, "{refused}");
+    let impostor = Place::with(&server, |git| {
+        keyed(git);
+        git.ssh.known = Some(other.known());
+    });
+    let refused = impostor.get(&repo, &first).await.unwrap_err();
+    assert!(
+        refused.kind == Kind::CloneAuth && refused.message.contains("git.ssh_known_hosts"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]

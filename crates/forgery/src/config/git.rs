@@ -1,6 +1,6 @@
 //! Where repositories come from.
 
-use crate::checkout::{App, Credentials, Limits};
+use crate::checkout::{App, Credentials, Limits, Ssh};
 use chassis::{Secret, Setting, Values};
 use contract::Scheme;
 use seal::SigningKey;
@@ -18,8 +18,7 @@ pub(crate) struct Git {
     pub(crate) schemes: Vec<Scheme>,
     pub(crate) limits: Limits,
     pub(crate) submodules: bool,
-    /// The command that makes connections of `ssh`.
-    pub(crate) ssh: String,
+    pub(crate) ssh: Ssh,
 }
 
 const MIRRORS: Setting = Setting::new(
@@ -65,6 +64,18 @@ const APP_KEY: Setting = Setting::new("github.app_private_key", "The app's priva
 const SSH: Setting = Setting::new("git.ssh_command", "Command that makes connections of ssh sources")
     .env(&["GIT_SSH_COMMAND"])
     .default("ssh -o BatchMode=yes");
+const SSH_KEY: Setting = Setting::new(
+    "git.ssh_key",
+    "Private key for ssh sources, as ssh-keygen writes it, without a passphrase",
+)
+.env(&["GIT_SSH_KEY"])
+.secret();
+const SSH_KNOWN: Setting = Setting::new(
+    "git.ssh_known_hosts",
+    "The ssh servers that are known, as ssh-keyscan prints them; nothing is fetched from others",
+)
+.env(&["GIT_SSH_KNOWN_HOSTS"])
+.secret();
 const SUBMODULES: Setting = Setting::new("git.submodules", "Whether submodules are fetched")
     .env(&["GIT_SUBMODULES"])
     .default("true");
@@ -98,6 +109,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     APP_ID,
     APP_KEY,
     SSH,
+    SSH_KEY,
+    SSH_KNOWN,
     SUBMODULES,
     MAX_MIB,
     MAX_FILE_MIB,
@@ -121,7 +134,8 @@ impl Git {
         let credentials = credentials(values);
         let (bytes, file): (Option<u64>, Option<u64>) = (values.get(&MAX_MIB), values.get(&MAX_FILE_MIB));
         let (files, seconds): (Option<usize>, Option<u64>) = (values.get(&MAX_FILES), values.get(&TIMEOUT));
-        let (ssh, submodules) = (values.get(&SSH), values.get(&SUBMODULES));
+        let (command, submodules) = (values.get(&SSH), values.get(&SUBMODULES));
+        let (key, known): (Option<Secret>, Option<Secret>) = (values.optional(&SSH_KEY), values.optional(&SSH_KNOWN));
         Some(Self {
             mirrors: mirrors.or_else(|| Some(work_dir?.join("mirrors")))?,
             mirrors_budget: mirrors_mib?.saturating_mul(MIB),
@@ -134,7 +148,12 @@ impl Git {
                 time: Duration::from_secs(seconds?),
             },
             submodules: submodules?,
-            ssh: ssh?,
+            ssh: Ssh {
+                command: command?,
+                folder: work_dir?.join("ssh"),
+                key,
+                known: known.map(|lines| lines.expose().to_owned()),
+            },
         })
     }
 }
