@@ -2,6 +2,7 @@
 
 use crate::{
     Config,
+    alone::{self, INSTALLATION, Run},
     attempt::{Attempt, Origin, Steward},
     compose, logs, pipeline,
     slot::done,
@@ -27,8 +28,6 @@ pub(crate) const ALL: &[Errand] = &[
     },
 ];
 
-/// Whose things on the engine these are.
-const INSTALLATION: &str = "run";
 /// The longest that cleaning up may take.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -61,6 +60,8 @@ async fn build(config: Config, folder: &str) -> Result<String, Failure> {
     let message = message(&folder).map_err(|error| refused(&error))?;
     let timeout = config.timeout;
     let tools = Tools::find(config, INSTALLATION.to_owned()).await?;
+    tokio::time::timeout(SWEEP, alone::clear_dead(&tools)).await.ok();
+    let run = Run::begin(&tools.config.work_dir, message.id.clone()).map_err(|error| refused(&error))?;
     let mut times = Vec::new();
     let attempt = Attempt {
         tools: &tools,
@@ -76,12 +77,8 @@ async fn build(config: Config, folder: &str) -> Result<String, Failure> {
         () = tokio::time::sleep(timeout) => Err(Failure::Refused(format!("it took longer than {} s", timeout.as_secs()))),
         () = interrupted() => Err(Failure::Refused("interrupted".to_owned())),
     };
-    let cleaning = async {
-        tools.engine.untag_all(INSTALLATION, &message.id, 1).await;
-        tools.engine.sweep(INSTALLATION, message.id.as_str(), 1).await
-    };
-    if !matches!(tokio::time::timeout(SWEEP, cleaning).await, Ok(Ok(0))) {
-        tracing::warn!("it is not certain that nothing of the build is left running");
+    if !matches!(tokio::time::timeout(SWEEP, run.end(&tools)).await, Ok(Ok(()))) {
+        tracing::warn!("it is not certain that nothing of the build is left running; the next run looks");
     }
     ended.map(|images| done(&images))
 }

@@ -4,10 +4,10 @@ use crate::{
     builds::message,
     images::{build, docker},
 };
-use e2e::Forge;
+use e2e::{Forge, PATIENCE};
 use serde_json::{Value, json};
 use std::{fs, io::Write, net::TcpListener, process::Command, thread, time::Duration};
-use testkit::Repo;
+use testkit::{Repo, within};
 
 /// A repository with a pipeline.
 fn repo(forge: &Forge, pipeline: &str, files: &[(&str, &str)]) -> Repo {
@@ -344,6 +344,37 @@ async fn a_build_that_prints_nothing_for_too_long_is_ended() {
             .contains("printed nothing for 2 s"),
         "{silent}"
     );
+}
+
+#[tokio::test]
+async fn what_a_killed_run_has_left_the_next_one_removes() {
+    let (folder, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let begin = |script: &str| {
+        let pipeline = format!("steps:\n- {{name: a, image: busybox, script: '{script}'}}\n");
+        fs::write(folder.path().join(".forge.yml"), pipeline).unwrap();
+        let mut command = Command::new(testkit::binary("forgery"));
+        command
+            .args(["run", "."])
+            .env("WORK_DIR", work.path())
+            .current_dir(folder.path());
+        testkit::Process::start(&mut command, &folder.path().join("log"))
+    };
+    let marker = format!("sleep 99{}", std::process::id());
+    let running = || docker(&["ps", "-q", "--no-trunc", "--filter", "label=forge.installation=run"]);
+    let ours = || {
+        let ids = running();
+        let mine = |id: &&str| docker(&["top", id, "-eo", "pid,args"]).contains(&marker);
+        ids.split_whitespace().find(mine).map(ToOwned::to_owned)
+    };
+    let mut killed = begin(&marker);
+    let id = within(PATIENCE, "the step runs", async || ours()).await;
+    killed.kill();
+    assert!(running().contains(&id), "nobody ends it");
+    let mut next = begin("true");
+    assert!(next.wait(PATIENCE).unwrap().success(), "{}", next.log());
+    assert!(docker(&["ps", "-aq", "--no-trunc"]).lines().all(|other| other != id));
+    let left = fs::read_dir(work.path().join("runs")).unwrap().count();
+    assert_eq!(left, 0, "{}", next.log());
 }
 
 #[tokio::test]
