@@ -39,6 +39,8 @@ pub(crate) struct Attempt<'a, S> {
     pub(crate) message: &'a BuildQueueMessage,
     pub(crate) number: u32,
     pub(crate) origin: Origin,
+    /// A folder for it alone, empty.
+    pub(crate) workspace: &'a Path,
     pub(crate) log: Log,
     pub(crate) steward: S,
     pub(crate) times: &'a mut Vec<StageTime>,
@@ -60,11 +62,9 @@ impl<S: Steward> Attempt<'_, S> {
         self.check()?;
         let targets = self.targets()?;
         let secrets = self.tools.vault.of(self.message).await?;
-        let workspace = self.tools.workspaces.make();
-        let workspace = workspace.map_err(|error| internal("cannot make a workspace", &error))?;
 
         let begun = self.enter(Stage::Cloning);
-        let (source, boot) = tokio::join!(self.source(workspace.path()), self.tools.engine.boot());
+        let (source, boot) = tokio::join!(self.source(), self.tools.engine.boot());
         let (worktree, commit) = source?;
         chassis::crash_point("forgery.cloned");
         self.leave(Stage::Cloning, begun, 20);
@@ -89,7 +89,7 @@ impl<S: Steward> Attempt<'_, S> {
             targets: &targets,
             used: AtomicU32::new(0),
         };
-        let made = self.make(recipe, &maker, workspace.path(), &worktree, secrets).await;
+        let made = self.make(recipe, &maker, &worktree, secrets).await;
         let products = boot.judge(made).await?;
         chassis::crash_point("forgery.built");
         self.leave(Stage::Building, begun, 90);
@@ -101,7 +101,6 @@ impl<S: Steward> Attempt<'_, S> {
         &self,
         recipe: Recipe,
         maker: &Maker<'_>,
-        workspace: &Path,
         worktree: &Path,
         secrets: BTreeMap<String, Secret>,
     ) -> Result<Vec<Outcome>, BuildFailure> {
@@ -130,7 +129,7 @@ impl<S: Steward> Attempt<'_, S> {
                 let scene = pipeline::Scene {
                     maker,
                     worktree,
-                    scratch: workspace,
+                    scratch: self.workspace,
                     facts: self.facts(&plan, maker.commit).await,
                     steward: &self.steward,
                 };
@@ -187,14 +186,14 @@ impl<S: Steward> Attempt<'_, S> {
     }
 
     /// The source, and the commit that it is of.
-    async fn source(&self, workspace: &Path) -> Result<(PathBuf, CommitHash), BuildFailure> {
+    async fn source(&self) -> Result<(PathBuf, CommitHash), BuildFailure> {
         let message = self.message;
         if let Origin::Folder(folder) = &self.origin {
             return Ok((folder.clone(), message.commit_hash.clone()));
         }
         self.log
             .say(format!("cloning {} at {}", message.source, message.commit_hash));
-        let worktree = workspace.join("source");
+        let worktree = self.workspace.join("source");
         std::fs::create_dir(&worktree).map_err(|error| internal("cannot make a workspace", &error))?;
         let wanted = Wanted {
             source: message.source.clone(),

@@ -62,12 +62,14 @@ async fn build(config: Config, folder: &str) -> Result<String, Failure> {
     let tools = Tools::find(config, INSTALLATION.to_owned()).await?;
     tokio::time::timeout(SWEEP, alone::clear_dead(&tools)).await.ok();
     let run = Run::begin(&tools.config.work_dir, message.id.clone()).map_err(|error| refused(&error))?;
+    let workspace = tools.workspaces.make().map_err(|error| refused(&error))?;
     let mut times = Vec::new();
     let attempt = Attempt {
         tools: &tools,
         message: &message,
         number: 1,
         origin: Origin::Folder(folder.clone()),
+        workspace: workspace.path(),
         log: logs::shown(),
         steward: Alone,
         times: &mut times,

@@ -17,7 +17,6 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tempfile::TempDir;
 
 /// What is rehearsed.
 pub(crate) struct Play {
@@ -46,13 +45,13 @@ impl Play {
         self,
         delivery: &Delivery<BuildQueueMessage>,
         log: &Log,
-        workspace: TempDir,
+        workspace: &Path,
     ) -> Result<Image, BuildFailure> {
         let broken = |error: io::Error| internal("cannot rehearse", &error);
         let id = delivery.message().id.as_str();
         let name = format!("{id}+{}+{}", delivery.attempt(), std::process::id());
         let _running = Running::begin(&self.folder, &name).map_err(broken)?;
-        fs::write(workspace.path().join("source"), vec![0; 256 * 1024]).map_err(broken)?;
+        fs::write(workspace.join("source"), vec![0; 256 * 1024]).map_err(broken)?;
         log.say(format!("rehearsing attempt {}", delivery.attempt()));
         tokio::time::sleep(self.pause).await;
         log.say("rehearsed");
@@ -64,7 +63,7 @@ impl Play {
             _ if !delivery.is_ours().await => Err(BuildFailure::new(Kind::Internal, "another worker has it")),
             _ => {
                 let digest = format!("sha256:{:0>64}", uuid::Uuid::new_v4().simple());
-                let part = workspace.path().join("image");
+                let part = workspace.join("image");
                 fs::write(&part, &digest).map_err(broken)?;
                 let image = self.folder.join("images").join(id);
                 publish(&part, &image).map_err(broken)?;

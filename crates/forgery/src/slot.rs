@@ -1,7 +1,7 @@
 //! One slot: takes a build, carries it out, settles it.
 
 use crate::{
-    attempt::{Attempt, Origin, Steward},
+    attempt::{self, Attempt, Origin, Steward},
     bench::Bench,
     end::{End, Grace},
     failure::{BuildFailure, Kind},
@@ -10,11 +10,13 @@ use crate::{
 };
 use bus::{Delivery, Slot, Worker};
 use chassis::{Life, trace};
-use contract::{BuildEvent, BuildQueueMessage, Failure, Happening, Image, Metadata, Stage, StageTime, route};
+use contract::{BuildEvent, BuildId, BuildQueueMessage, Failure, Happening, Image, Metadata, Stage, StageTime, route};
 use std::{
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use tempfile::TempDir;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
@@ -110,8 +112,14 @@ impl Taking {
             delivery: &delivery,
             report: Mutex::new(&mut report),
         };
-        let attempt = self.attempt(&delivery, steward, &log, &mut times);
-        let end = self.supervise(Box::pin(attempt), &delivery, &log).await;
+        let workspace = self.bench.tools.workspaces.make();
+        let end = match &workspace {
+            Ok(workspace) => {
+                let attempt = self.attempt(&delivery, workspace.path(), steward, &log, &mut times);
+                self.supervise(Box::pin(attempt), &delivery, &log).await
+            }
+            Err(error) => End::Done(Err(attempt::internal("cannot make a workspace", error))),
+        };
         chassis::crash_point("forgery.done");
         self.clean(&delivery).await;
         chassis::crash_point("forgery.cleaned");
@@ -128,7 +136,9 @@ impl Taking {
             "{}",
             sentence(&end)
         );
+        let (id, number) = (delivery.message().id.clone(), delivery.attempt());
         settle(delivery, report, end, times, tail).await;
+        self.tidy(&id, number, workspace.ok()).await;
     }
 
     /// Runs an attempt until it ends or must stop; either way nothing of it goes on.
@@ -175,14 +185,13 @@ impl Taking {
     async fn attempt(
         &self,
         delivery: &Delivery<BuildQueueMessage>,
+        workspace: &Path,
         steward: Tending<'_>,
         log: &Log,
         times: &mut Vec<StageTime>,
     ) -> Result<Vec<Image>, BuildFailure> {
         #[cfg(feature = "rehearsal")]
         if let Some(play) = crate::rehearsal::Play::of(&self.bench.tools.config, delivery) {
-            let workspace = self.bench.tools.workspaces.make();
-            let workspace = workspace.map_err(|error| crate::attempt::internal("cannot make a workspace", &error))?;
             return play.run(delivery, log, workspace).await.map(|image| vec![image]);
         }
         let attempt = Attempt {
@@ -190,6 +199,7 @@ impl Taking {
             message: delivery.message(),
             number: delivery.attempt(),
             origin: Origin::Repository,
+            workspace,
             log: log.clone(),
             steward,
             times,
@@ -201,8 +211,6 @@ impl Taking {
     async fn clean(&self, delivery: &Delivery<BuildQueueMessage>) {
         let id = &delivery.message().id;
         let tools = &self.bench.tools;
-        let names = tools.engine.untag_all(&tools.installation, id, delivery.attempt());
-        tokio::time::timeout(SWEEP, names).await.ok(); // What stays is only a name.
         let swept = async {
             loop {
                 let left = tools.engine.sweep(&tools.installation, id.as_str(), delivery.attempt());
@@ -217,6 +225,14 @@ impl Taking {
         if tokio::time::timeout(SWEEP, swept).await.is_err() {
             tracing::error!("it is not certain that nothing of the build is left running");
         }
+    }
+
+    /// Removes what nobody waits for, and what does nothing: files, and names of images.
+    async fn tidy(&self, id: &BuildId, attempt: u32, workspace: Option<TempDir>) {
+        let tools = &self.bench.tools;
+        let names = tools.engine.untag_all(&tools.installation, id, attempt);
+        tokio::time::timeout(SWEEP, names).await.ok(); // The reconciler looks for what stays.
+        tokio::task::spawn_blocking(move || drop(workspace)).await.ok();
     }
 
     fn report(&self, delivery: &Delivery<BuildQueueMessage>) -> Report<BuildEvent> {
