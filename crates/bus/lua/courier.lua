@@ -1,7 +1,7 @@
 -- Shared by the scripts of a courier. All keys begin with ARGV[1] and live in one Cluster slot:
 --   ready      ZSET addressee -> when it may be looked at next     held   ZSET delivery -> when its lease ends
 --   dead       ZSET delivery -> when it ended                      d:<id> HASH one delivery
---   d:<id>, t<token> what came of the attempt with that token
+--   d:<id>     also t<token>: what came of the attempt with that token
 --   due:<to>   ZSET delivery -> when it is due                     out:<to>  SET what is being delivered
 --   of:<to>    ZSET delivery -> when it was sent                   to:<to>   HASH pace and health
 --   book       HASH what is written of addressees               edition  STRING how often that was, or a pace
@@ -63,13 +63,9 @@ local function is_gone(to) return redis.call('EXISTS', key('gone:', to)) == 1 en
 
 local function keep(id, seconds) redis.call('EXPIRE', key('d:', id), seconds) end
 
-local function wait(id, event, to, at)
+-- However often it is put off, it is kept for no longer than since it was sent.
+local function wait(id, to, at)
   redis.call('HSET', key('d:', id), 'state', 'waiting', 'due', at)
-  if redis.call('HEXISTS', key('d:', id), 'brief') == 0 then
-    -- The record outlives what is delivered, so that it can say what became of it.
-    keep(id, WAIT_SECONDS + DAY)
-    redis.call('EXPIRE', key('event:', event), WAIT_SECONDS)
-  end
   redis.call('ZADD', key('due:', to), at, id)
   look(to, at)
 end

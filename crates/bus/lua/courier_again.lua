@@ -15,5 +15,6 @@ redis.call('EXPIRE', key('open:', d[3]), WAIT_SECONDS + DAY)
 redis.call('HSET', key('d:', id), 'failures', 0, 'lost', 0, 'sent', NOW)
 redis.call('HDEL', key('d:', id), 'why', 'ended')
 redis.call('ZREM', key('dead'), id)
-wait(id, d[3], d[2], NOW)
+keep(id, WAIT_SECONDS + DAY) -- The record outlives what is delivered, so that it can say what became of it.
+wait(id, d[2], NOW)
 return {'ok'}

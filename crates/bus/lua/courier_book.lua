@@ -16,6 +16,9 @@ if after == '' then
 else
   announce(to, before == '' and 'created' or 'updated', nil, ARGV[5])
   redis.call('HSET', key('book'), to, after)
+  -- What went wrong was with how it was before.
+  redis.call('HDEL', key('to:', to), 'failures', 'open', 'trips', 'since', 'failed', 'asked')
+  redis.call('ZREM', key('left'), to)
   pace(to, unpack(ARGV, 6, 8))
 end
 return {'ok'}

@@ -11,7 +11,7 @@ for _, id in ipairs(held) do
     if redis.call('HINCRBY', key('d:', id), 'lost', 1) >= tonumber(ARGV[2]) then
       bury(id, d[2], 'whoever delivered it died, too often')
     else
-      wait(id, d[2], to, NOW)
+      wait(id, to, NOW)
     end
   elseif not d[1] then
     forget(id, to)

@@ -2,7 +2,7 @@
 -- ARGV 1 prefix 2 failures that break a circuit 3 ms it stays broken at first 4 at most 5 ms of failures after which an
 -- addressee is given up 6 most that is taken 7 lease in ms 8 most of one addressee at a time 9 most that may be out to one
 -- addressee, whatever its pace; then of each attempt: id, token, done|dead|again|later, ms until again, what was tried,
--- well|ill|unknown|refusing|busy|gone, why, ms for which it asks to be left alone
+-- well|ill|unknown|refusing|gone, why, ms for which its addressee is to be left alone
 -- -> a word for each attempt (done, dead, again, later, stale, opened, off), ms until there may be more, how many are
 -- taken, (id, 'token failures sent') each, then (event, payload) each
 local words = settle_all(10)

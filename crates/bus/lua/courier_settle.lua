@@ -16,42 +16,52 @@ local function give_up(to, why)
   return 'off'
 end
 
-local function judge(to, health, why, busy)
+-- Nothing goes to it before then.
+local function leave_alone(to, hash, open)
+  redis.call('HSET', hash, 'open', open)
+  redis.call('ZADD', key('left'), open, to)
+  redis.call('ZADD', key('ready'), 'XX', open, to)
+end
+
+-- It answers. What it asked for stays: an attempt that had begun before says nothing of that.
+local function is_back(to, hash)
+  if tonumber(redis.call('HGET', hash, 'asked') or 0) > NOW then
+    redis.call('HDEL', hash, 'failures', 'trips', 'since', 'failed')
+  elseif redis.call('HDEL', hash, 'failures', 'open', 'trips', 'since', 'failed', 'asked') > 0 then
+    redis.call('ZREM', key('left'), to)
+  end
+end
+
+local function judge(to, health, why, asks)
   local hash = key('to:', to)
   if health == 'well' then
-    if not is_well[to] and redis.call('HDEL', hash, 'failures', 'open', 'trips', 'since', 'failed') > 0 then
-      redis.call('ZREM', key('left'), to)
-    end
+    if not is_well[to] then is_back(to, hash) end
     is_well[to] = true
     return
   end
   is_well[to] = nil
-  if health == 'gone' then
-    return give_up(to, why)
-  elseif health == 'busy' then
-    local open = math.max(NOW + busy, tonumber(redis.call('HGET', hash, 'open') or 0))
-    redis.call('HSET', hash, 'open', open)
-    redis.call('ZADD', key('left'), open, to)
-    redis.call('ZADD', key('ready'), 'XX', open, to)
-  elseif health == 'ill' or health == 'refusing' then
-    -- Failures that are far apart are not one long failure.
-    local last = tonumber(redis.call('HGET', hash, 'failed') or 0)
-    redis.call('HSET', hash, 'failed', NOW)
-    if NOW - last > patience / 5 then redis.call('HSET', hash, 'since', NOW) end
-    redis.call('HSETNX', hash, 'since', NOW)
-    if NOW - tonumber(redis.call('HGET', hash, 'since')) > patience then
-      return give_up(to, 'it has failed for too long')
-    end
-    if health == 'refusing' then return end
-    local failures = redis.call('HINCRBY', hash, 'failures', 1)
-    if failures >= threshold and tonumber(redis.call('HGET', hash, 'open') or 0) <= NOW then
-      local trips = redis.call('HINCRBY', hash, 'trips', 1)
-      local open = NOW + math.min(longest, first * 2 ^ math.min(trips - 1, 20))
-      redis.call('HSET', hash, 'open', open)
-      redis.call('ZADD', key('left'), open, to)
-      redis.call('ZADD', key('ready'), open, to)
-      return 'opened'
-    end
+  if health == 'gone' then return give_up(to, why) end
+  local open = tonumber(redis.call('HGET', hash, 'open') or 0)
+  if asks > 0 then
+    local asked = math.max(NOW + asks, open)
+    redis.call('HSET', hash, 'asked', asked)
+    leave_alone(to, hash, asked)
+  end
+  if health ~= 'ill' and health ~= 'refusing' then return end
+  -- Failures that are far apart are not one long failure.
+  local last = tonumber(redis.call('HGET', hash, 'failed') or 0)
+  redis.call('HSET', hash, 'failed', NOW)
+  if NOW - last > patience / 5 then redis.call('HSET', hash, 'since', NOW) end
+  redis.call('HSETNX', hash, 'since', NOW)
+  if NOW - tonumber(redis.call('HGET', hash, 'since')) > patience then
+    return give_up(to, 'it has failed for too long')
+  end
+  if health == 'refusing' then return end
+  local failures = redis.call('HINCRBY', hash, 'failures', 1)
+  if failures >= threshold and open <= NOW then
+    local trips = redis.call('HINCRBY', hash, 'trips', 1)
+    leave_alone(to, hash, math.max(NOW + asks, NOW + math.min(longest, first * 2 ^ math.min(trips - 1, 20))))
+    return 'opened'
   end
 end
 
@@ -74,13 +84,13 @@ local function keep_newest(record)
   for i = 1, #tokens - MOST_TRIES do redis.call('HDEL', record, 't' .. tokens[i]) end
 end
 
-local function settle(id, token, outcome, pause, tried, health, why, busy)
+local function settle(id, token, outcome, pause, tried, health, why, asks)
   local record = key('d:', id)
   local d = redis.call('HMGET', record, 'state', 'token', 'to', 'event', 'line', 'brief')
   if d[1] ~= 'sending' or d[2] ~= token then return 'stale' end
   let_go(id, d[3])
   if health ~= 'well' and is_gone(d[3]) then return drop(id, d[4]) end
-  local said, attempt = judge(d[3], health, why, tonumber(busy)), tried ~= '' and {'t' .. token, tried} or {}
+  local said, attempt = judge(d[3], health, why, tonumber(asks)), tried ~= '' and {'t' .. token, tried} or {}
   if outcome == 'done' then
     redis.call('HSET', record, 'state', 'done', 'ended', NOW_TEXT, unpack(attempt))
     if attempt[1] and tonumber(token) > MOST_TRIES then keep_newest(record) end
@@ -98,7 +108,8 @@ local function settle(id, token, outcome, pause, tried, health, why, busy)
   else
     if outcome == 'again' then redis.call('HINCRBY', record, 'failures', 1) end
     redis.call('HDEL', record, 'lost')
-    wait(id, d[4], d[3], NOW + tonumber(pause))
+    redis.call('HSET', record, 'why', why)
+    wait(id, d[3], NOW + tonumber(pause))
   end
   return said or outcome
 end

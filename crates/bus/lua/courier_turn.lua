@@ -5,7 +5,7 @@ if which == 'off' then
   turn_off(to, ARGV[4])
 elseif which == 'on' then
   if redis.call('HEXISTS', key('to:', to), 'off') == 1 then announce(to, 'enabled') end
-  redis.call('HDEL', key('to:', to), 'off', 'off_at', 'failures', 'open', 'trips', 'since', 'failed')
+  redis.call('HDEL', key('to:', to), 'off', 'off_at', 'failures', 'open', 'trips', 'since', 'failed', 'asked')
   redis.call('ZREM', key('left'), to)
   look_again(to)
 else

@@ -83,8 +83,12 @@ pub enum Health {
     Unknown,
     /// It answers, and refuses what it gets: no reason to leave it alone, but to give it up some day.
     Refusing,
-    /// It asks to be left alone for so long.
+    /// It refuses what it gets for now, and asks to be left alone for so long.
     Busy(Duration),
+    /// It does not answer as it should, and asks to be left alone for so long.
+    Overloaded(Duration),
+    /// Nothing, but that it is to be left alone for so long.
+    Away(Duration),
     /// It wants nothing more, ever.
     Gone,
 }
@@ -249,7 +253,7 @@ impl Courier {
                 report.tried.as_str().into(),
                 report.health.word().into(),
                 report.why.as_str().into(),
-                ms(report.health.busy()),
+                ms(report.health.alone()),
             ]);
         }
         let answer = self.run(&self.bus.scripts().courier_round, "deliver", args).await?;
@@ -501,9 +505,10 @@ impl Fate {
 // === impl Health ===
 
 impl Health {
-    const fn busy(self) -> Duration {
+    /// For how long nothing goes to it.
+    const fn alone(self) -> Duration {
         match self {
-            Self::Busy(pause) => pause,
+            Self::Busy(pause) | Self::Overloaded(pause) | Self::Away(pause) => pause,
             Self::Well | Self::Ill | Self::Unknown | Self::Refusing | Self::Gone => Duration::ZERO,
         }
     }
@@ -511,10 +516,9 @@ impl Health {
     const fn word(self) -> &'static str {
         match self {
             Self::Well => "well",
-            Self::Ill => "ill",
-            Self::Unknown => "unknown",
-            Self::Refusing => "refusing",
-            Self::Busy(_) => "busy",
+            Self::Ill | Self::Overloaded(_) => "ill",
+            Self::Unknown | Self::Away(_) => "unknown",
+            Self::Refusing | Self::Busy(_) => "refusing",
             Self::Gone => "gone",
         }
     }

@@ -5,7 +5,6 @@ mod replay;
 use crate::{
     announce::Announcer,
     book::{Book, MOST as MOST_ENDPOINTS},
-    channel::Channel,
     endpoint::Endpoint,
     wanted::{Kind, Made, Wanted},
 };
@@ -78,7 +77,7 @@ struct Why {
 struct Shown<'a> {
     id: &'a str,
     host: &'a str,
-    /// What it is, if it can be used.
+    /// What it is, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
     /// `ok`, `left_alone` (its circuit is broken), `disabled` or `degraded` (it cannot be used as it is configured).
@@ -275,6 +274,11 @@ async fn disable(State(api): State<Api>, Path(id): Path<String>, body: Bytes) ->
 /// Sends something that means nothing, by the same way as everything else.
 async fn test(State(api): State<Api>, Path(id): Path<String>) -> Result<(StatusCode, Json<Value>), Problem> {
     let endpoint = api.find(&id)?;
+    if endpoint.broken().is_some() {
+        return Err(Problem::Conflict(
+            "the endpoint is degraded: put right what its reason says first",
+        ));
+    }
     let resource = Resource {
         kind: "Endpoint".to_owned(),
         api_version: "forge/v1".to_owned(),
@@ -352,11 +356,11 @@ fn show(record: &Record) -> Value {
         .iter()
         .filter_map(|text| serde_json::from_str(text).ok())
         .collect();
-    let waiting = field("state") == "waiting";
+    let (waiting, done) = (field("state") == "waiting", field("state") == "done");
     json!({
         "event": event, "endpoint": endpoint, "state": field("state"), "failures": number("failures"),
         "sent_at": number("sent"), "due_at": number("due").filter(|_| waiting), "ended_at": number("ended"),
-        "reason": record.fields.get("why"), "attempts": attempts,
+        "reason": record.fields.get("why").filter(|why| !done && !why.is_empty()), "attempts": attempts,
     })
 }
 
@@ -436,7 +440,7 @@ impl<'a> Shown<'a> {
         Self {
             id: endpoint.name(),
             host: endpoint.host(),
-            kind: endpoint.channel().map(Channel::kind),
+            kind: endpoint.kind(),
             made: endpoint.made,
             state,
             reason,

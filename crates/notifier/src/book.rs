@@ -2,6 +2,7 @@
 
 use crate::{channel::Means, endpoint::Endpoint, filter::Filter, guard::Guard, outcome::Schedule, wanted::Made};
 use bus::{Courier, Pace};
+use chassis::Life;
 use std::{
     collections::HashMap,
     sync::{
@@ -19,6 +20,8 @@ pub(crate) struct Book {
     configured: Vec<Arc<Endpoint>>,
     pub(crate) usual: Usual,
     pages: RwLock<Arc<Pages>>,
+    /// Told which of them cannot be used.
+    life: Life,
     /// Whether Redis knows how fast the configured endpoints take what they get.
     paced: AtomicBool,
 }
@@ -53,9 +56,13 @@ const LOOK: Duration = Duration::from_secs(1);
 // === impl Book ===
 
 impl Book {
-    pub(crate) fn new(courier: Courier, guard: Guard, configured: Vec<Endpoint>, usual: Usual) -> Self {
+    pub(crate) fn new(courier: Courier, guard: Guard, configured: Vec<Endpoint>, usual: Usual, life: Life) -> Self {
         let configured: Vec<_> = configured.into_iter().map(Arc::new).collect();
+        for endpoint in &configured {
+            tell_broken(&life, endpoint);
+        }
         Self {
+            life,
             courier,
             guard,
             usual,
@@ -94,8 +101,15 @@ impl Book {
             let known = before
                 .find(&name)
                 .filter(|_| before.digests.get(&name) == Some(&digest));
-            all.push(known.map_or_else(|| Arc::new(self.readable(&name, &text)), Arc::clone));
+            let endpoint = known.map_or_else(|| Arc::new(self.readable(&name, &text)), Arc::clone);
+            if known.is_none() {
+                tell_broken(&self.life, &endpoint);
+            }
+            all.push(endpoint);
             digests.insert(name, digest);
+        }
+        for struck in before.digests.keys().filter(|name| !digests.contains_key(*name)) {
+            self.life.degraded(&part(struck), None);
         }
         let pages = Pages::new(Some(edition), all, digests);
         *self.pages.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pages);
@@ -158,12 +172,26 @@ impl Book {
         let filter = made.wanted.filter.compile()?;
         let schedule = made.wanted.schedule.unwrap_or(self.usual.schedule);
         let way = made.wanted.way(made.signers(), &self.usual);
-        let endpoint = Endpoint::made(name, way, schedule, filter);
+        let endpoint = Endpoint::made(name, way, schedule, filter).of_kind(made.wanted.kind.word());
         if !made.wanted.is_elsewhere() {
             return Ok(endpoint.trusted());
         }
         Ok(endpoint.by(made.wanted.tls.client(Some(&self.guard))))
     }
+}
+
+/// Says whether an endpoint cannot be used here, and why.
+fn tell_broken(life: &Life, endpoint: &Endpoint) {
+    if let Some(why) = endpoint.broken() {
+        let endpoint = endpoint.name();
+        tracing::error!(endpoint, reason = why, "nothing can be sent to an endpoint");
+    }
+    life.degraded(&part(endpoint.name()), endpoint.broken().map(ToOwned::to_owned));
+}
+
+/// What an endpoint is called as a part of the service.
+fn part(endpoint: &str) -> String {
+    format!("endpoint {endpoint}")
 }
 
 // === impl Pages ===

@@ -36,6 +36,9 @@ struct Tried<'a> {
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
+    /// Why nothing was sent, although that is as it should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
 }
@@ -71,9 +74,11 @@ impl Deliver {
         let traceparent = trace::carry(&tracing::Span::current(), head.metadata.traceparent.as_deref());
         let now = clock::now_ms();
         let Some(channel) = endpoint.channel() else {
-            let why = "the endpoint cannot be used as it is configured".to_owned();
-            let fate = Fate::Later(STRANGER);
-            let health = Health::Unknown;
+            let why = format!(
+                "the endpoint cannot be used as it is configured: {}",
+                endpoint.broken().unwrap_or_default()
+            );
+            let (fate, health) = (Fate::Later(STRANGER), Health::Away(STRANGER));
             return report(taken, Outcome { fate, health, why }, String::new());
         };
         let usual = if endpoint.guarded {
@@ -157,6 +162,7 @@ impl<'a> Tried<'a> {
             ms: u64::try_from(spent.as_millis()).unwrap_or(u64::MAX),
             status,
             error: failed.then_some(outcome.why.as_str()),
+            note: (*reply == Reply::NothingToSay).then_some(outcome.why.as_str()),
             body: body.map(|body| body.chars().take(MOST_KEPT).collect()),
         }
     }

@@ -6,7 +6,7 @@ use crate::{
     outcome::Schedule,
 };
 use chassis::Findings;
-use contract::Metadata;
+use contract::{Metadata, Notification};
 use reqwest::Client;
 use serde::Deserialize;
 use std::time::Duration;
@@ -20,12 +20,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     name: String,
+    /// What it is, as far as that is known of one that cannot be used.
+    kind: Option<&'static str>,
     /// How it is told; or why nothing can be sent there.
     channel: Result<Channel, String>,
     /// If all others' will not do.
     client: Option<Client>,
     pub(crate) schedule: Schedule,
-    pub(crate) filter: Filter,
+    filter: Filter,
     /// Whether it was made by the API.
     pub(crate) made: bool,
     /// Whether whoever made it said where it is, and may not reach what we can reach.
@@ -58,6 +60,7 @@ impl Endpoint {
     pub(crate) fn new(name: &str, channel: Result<Channel, String>, schedule: Schedule) -> Self {
         Self {
             name: name.to_owned(),
+            kind: channel.as_ref().ok().map(Channel::kind),
             channel,
             client: None,
             schedule,
@@ -77,6 +80,17 @@ impl Endpoint {
         }
     }
 
+    /// The same, of this kind although it cannot be used, perhaps.
+    pub(crate) const fn of_kind(mut self, kind: &'static str) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// What it is, if that is known.
+    pub(crate) const fn kind(&self) -> Option<&'static str> {
+        self.kind
+    }
+
     /// The same, by nothing but what is the operator's own.
     pub(crate) fn trusted(mut self) -> Self {
         self.guarded = false;
@@ -90,6 +104,15 @@ impl Endpoint {
             Err(why) => self.channel = Err(why),
         }
         self
+    }
+
+    /// Whether it gets this. What becomes of endpoints is the operator's business, that endpoint's, and of those that ask
+    /// for it by name: ten thousand endpoints are not told of each other.
+    pub(crate) fn wants(&self, notification: &Notification) -> bool {
+        let resource = &notification.resource;
+        let is_others = resource.kind == "Endpoint" && resource.uid != self.name;
+        let is_asked_for = !is_others || !self.made || self.filter.names_endpoints();
+        is_asked_for && self.hears(&notification.event_type) && self.filter.wants(notification)
     }
 
     /// Whether it is told of such events at all.

@@ -56,10 +56,7 @@ impl Expand {
             event.brief = true;
         }
         let pages = self.book.pages();
-        let wanting = pages
-            .all()
-            .iter()
-            .filter(|endpoint| endpoint.hears(&event.message.event_type) && endpoint.filter.wants(&event.message));
+        let wanting = pages.all().iter().filter(|endpoint| endpoint.wants(&event.message));
         let to = wanting.map(|endpoint| endpoint.name().to_owned()).collect();
         (event, to)
     }

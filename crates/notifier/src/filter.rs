@@ -26,6 +26,8 @@ pub(crate) struct Filter {
     projects: Option<GlobSet>,
     branches: Option<GlobSet>,
     statuses: Option<GlobSet>,
+    /// Whether it was said by name that what becomes of endpoints is wanted.
+    endpoints: bool,
 }
 
 /// Most patterns of a kind.
@@ -44,6 +46,10 @@ impl Patterns {
             projects: set("projects", &self.projects)?,
             branches: set("branches", &self.branches)?,
             statuses: set("statuses", &self.statuses)?,
+            endpoints: self.events.iter().any(|pattern| {
+                let lower = pattern.to_lowercase();
+                lower.starts_with("endpoint")
+            }),
         })
     }
 }
@@ -65,13 +71,24 @@ fn set(what: &str, patterns: &[String]) -> Result<Option<GlobSet>, String> {
 // === impl Filter ===
 
 impl Filter {
+    /// Whether it was said by name that what becomes of endpoints is wanted.
+    pub(crate) const fn names_endpoints(&self) -> bool {
+        self.endpoints
+    }
+
     /// Whether this endpoint gets it.
     pub(crate) fn wants(&self, notification: &Notification) -> bool {
         let of = |name: &str| notification.data.get(name).and_then(Value::as_str);
         let project = of("project").unwrap_or(&notification.resource.namespace);
         let matches = |set: &Option<GlobSet>, text: &str| set.as_ref().is_none_or(|set| set.is_match(text));
         let class = notification.event_class.as_deref().unwrap_or_default();
-        (matches(&self.events, &notification.event_type) || matches(&self.events, class))
+        // Older senders called a service an application.
+        let alias = class
+            .strip_prefix("Service")
+            .map(|change| format!("Application{change}"));
+        (matches(&self.events, &notification.event_type)
+            || matches(&self.events, class)
+            || alias.is_some_and(|alias| matches(&self.events, &alias)))
             && matches(&self.projects, project)
             && of("branch").is_none_or(|branch| matches(&self.branches, branch))
             && matches(&self.statuses, of("status").unwrap_or_default())

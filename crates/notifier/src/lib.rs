@@ -83,12 +83,12 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     let bus = Bus::start(config.bus.clone()).map_err(unfit)?;
     bus.ready().await.map_err(unfit)?;
     let courier = bus.courier(&config.notifications);
-    tell_broken(&config, &life);
     let book = Arc::new(Book::new(
         courier.clone(),
         config.guard.clone(),
         config.endpoints,
         config.usual,
+        life.clone(),
     ));
     book.refresh().await.map_err(unfit)?;
     if book.pages().all().is_empty() {
@@ -140,20 +140,6 @@ pub async fn run(config: Config, life: Life) -> Result<(), Failure> {
     });
     life.ready();
     Ok(())
-}
-
-/// Says which of the configured endpoints cannot be used here.
-fn tell_broken(config: &Config, life: &Life) {
-    for endpoint in &config.endpoints {
-        if let Some(why) = endpoint.broken() {
-            tracing::error!(
-                endpoint = endpoint.name(),
-                reason = why,
-                "nothing can be sent to an endpoint"
-            );
-            life.degraded(&format!("endpoint {}", endpoint.name()), Some(why.to_owned()));
-        }
-    }
 }
 
 /// Frees what dead notifiers held, tells what they did not, and counts what there is.

@@ -104,7 +104,7 @@ impl Schedule {
                 return Outcome {
                     fate: Fate::Done,
                     health: Health::Unknown,
-                    why: String::new(),
+                    why: "there was nothing to tell it".to_owned(),
                 };
             }
             Reply::NotNow(why) => {
@@ -118,11 +118,12 @@ impl Schedule {
             // Who says when to come again is there, and means all that is for it.
             Reply::Status(status @ (429 | 503), Some(asked), _) => {
                 let asked = (*asked).min(LONGEST_RETRY_AFTER);
-                (
-                    Health::Busy(asked),
-                    Some(asked),
-                    format!("the receiver answered {status}"),
-                )
+                let health = if *status == 503 {
+                    Health::Overloaded(asked)
+                } else {
+                    Health::Busy(asked)
+                };
+                (health, Some(asked), format!("the receiver answered {status}"))
             }
             Reply::Status(429, None, _) => (Health::Refusing, None, "the receiver answered 429".to_owned()),
             Reply::Status(status @ (408 | 425 | 500..=599), asked, _) => {
@@ -238,9 +239,9 @@ mod tests {
         assert_eq!(kind(&nothing), ("again", Health::Ill));
         assert_eq!(kind(&Reply::Unfit(String::new())), ("dead", Health::Unknown));
         let minute = Duration::from_mins(1);
-        for code in [429, 503] {
+        for (code, health) in [(429, Health::Busy(minute)), (503, Health::Overloaded(minute))] {
             let busy = Reply::Status(code, Some(minute), String::new());
-            assert_eq!(kind(&busy), ("again", Health::Busy(minute)), "{code}");
+            assert_eq!(kind(&busy), ("again", health), "{code}");
         }
         for schedule in [Schedule::Persistent, Schedule::Short] {
             let last = schedule.decide(&nothing, schedule.attempts(), "x", 1);

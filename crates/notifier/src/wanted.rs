@@ -90,6 +90,19 @@ const LONGEST_TEXT: usize = 500;
 /// Whom one endpoint writes to.
 const MOST_READERS: usize = 20;
 
+// === impl Kind ===
+
+impl Kind {
+    /// As it is written.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Slack => "slack",
+            Self::Email => "email",
+        }
+    }
+}
+
 // === impl Wanted ===
 
 impl Wanted {
@@ -115,6 +128,9 @@ impl Wanted {
         only("", &fields, &KNOWN)?;
         if let Some(Value::Object(tls)) = fields.get("tls") {
             only("tls.", tls, &["ca", "certificate", "key"])?;
+        }
+        if let Some(Value::Object(filter)) = fields.get("filter") {
+            only("filter.", filter, &["events", "projects", "branches", "statuses"])?;
         }
         serde_json::from_value(fields.into()).map_err(|error| error.to_string())
     }

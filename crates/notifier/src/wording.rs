@@ -83,10 +83,20 @@ impl Words {
             ("Image", "image"),
             ("Commit", "commit"),
         ];
-        let facts = facts
+        let mut facts: Vec<_> = facts
             .into_iter()
             .filter_map(|(name, key)| Some((name, text(notification, key)?.to_owned())))
             .collect();
+        // Of a build it has parts.
+        if let Some(Value::Object(failure)) = notification.data.get("failure") {
+            let of = |key: &str| match failure.get(key)? {
+                Value::String(text) => Some(text.clone()),
+                Value::Number(number) => Some(number.to_string()),
+                Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+            };
+            let parts = [("Failure", "kind"), ("Step", "step"), ("Exit code", "exit_code")];
+            facts.extend(parts.into_iter().filter_map(|(name, key)| Some((name, of(key)?))));
+        }
         let tail = notification.data.get("log_tail").and_then(Value::as_array);
         let tail = tail.into_iter().flatten().filter_map(Value::as_str);
         Self {

@@ -371,8 +371,54 @@ async fn who_asks_to_be_left_alone_is_with_all_that_is_for_it() {
     settle(&courier, &taken[0], Fate::Again(pause), Health::Busy(pause)).await;
     let round = courier.round(&[], 100, PATIENCE).await.unwrap();
     assert!(round.taken.is_empty(), "{round:?}");
+    // What had begun before says nothing of what it asked for.
+    settle(&courier, &taken[1], Fate::Done, Health::Well).await;
+    assert!(take(&courier).await.is_empty(), "one that answered does not undo it");
     tokio::time::sleep(pause).await;
-    assert_eq!(take(&courier).await.len(), 1, "what there was room for");
+    assert_eq!(take(&courier).await.len(), 2, "what there was room for");
+}
+
+#[tokio::test]
+async fn who_answers_503_and_when_to_come_again_breaks_its_circuit_like_others() {
+    let (_redis, courier) = courier().await;
+    send(&courier, "e", &["a"]).await;
+    let moment = Duration::from_millis(1);
+    for n in 1..=PATIENCE.failures {
+        let taken = testkit::within(Duration::from_secs(5), "it is due", async || take(&courier).await.pop()).await;
+        let told = settle(&courier, &taken, Fate::Again(moment), Health::Overloaded(moment)).await;
+        assert_eq!(told == Told::Opened, n == PATIENCE.failures, "{n}: {told:?}");
+    }
+    let open: i64 = courier.addressee("a").await.unwrap()["open"].parse().unwrap();
+    let left = open - crate::clock::now_ms();
+    assert!(
+        left > 10,
+        "it is left alone for as long as any other, not for {left} ms"
+    );
+    // Who says what else it is tells that this was with how it was before.
+    assert!(courier.write("a", "h", "", "{}", Pace::new(8, 0)).await.unwrap());
+    assert_eq!(take(&courier).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_put_off_is_kept_for_no_longer_than_since_it_was_sent() {
+    let (redis, courier) = courier().await;
+    send(&courier, "e", &["a"]).await;
+    let prefix = redis.cli(&["KEYS", "*d:e/a"]).trim().replace("d:e/a", "");
+    for kind in ["d:e/a", "event:e"] {
+        redis.cli(&["EXPIRE", &format!("{prefix}{kind}"), "1000"]);
+    }
+    let taken = take(&courier).await.remove(0);
+    settle(
+        &courier,
+        &taken,
+        Fate::Later(Duration::from_mins(1)),
+        Health::Away(Duration::from_mins(1)),
+    )
+    .await;
+    for kind in ["d:e/a", "event:e"] {
+        let left: i64 = redis.cli(&["TTL", &format!("{prefix}{kind}")]).trim().parse().unwrap();
+        assert!((1..=1_000).contains(&left), "{kind}: {left}");
+    }
 }
 
 #[tokio::test]

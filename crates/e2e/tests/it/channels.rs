@@ -268,6 +268,29 @@ async fn a_mailbox_that_is_unknown_ends_a_delivery_and_one_that_is_busy_delays_i
 }
 
 #[tokio::test]
+async fn everybody_who_can_be_written_to_has_one_mail_whatever_becomes_of_the_others() {
+    let mail = Mail::start(None).await;
+    let (user, password) = Mail::USER;
+    let url = format!("smtp://{user}:{password}@{}", mail.host());
+    let readers = "refused@example.org, ann@example.org, later@example.org, bob@example.org";
+    let notifier = Notifier::start(&[], &[("SMTP_URL", url.as_str()), ("EMAIL_TO", readers)]).await;
+    let id = notifier.tell("build.failed");
+    let ended = notifier.ended(&id, "email").await;
+    assert_eq!(ended["state"], "done", "{ended}");
+    let mut readers: Vec<_> = mail.taken().iter().map(|mail| mail["to"][0].clone()).collect();
+    readers.sort_by_key(ToString::to_string);
+    assert_eq!(readers, ["ann@example.org", "bob@example.org", "later@example.org"]);
+
+    let wrong = format!("smtp://{user}:wrong@{}", mail.host());
+    let readers = "ann@example.org, bob@example.org";
+    let notifier = Notifier::start(&[], &[("SMTP_URL", wrong.as_str()), ("EMAIL_TO", readers)]).await;
+    let id = notifier.tell("build.failed");
+    let dead = notifier.ended(&id, "email").await;
+    let reason = dead["reason"].as_str().unwrap();
+    assert!(reason.contains("the login") && reason.contains("6 attempts"), "{dead}");
+}
+
+#[tokio::test]
 async fn a_channel_that_is_half_configured_is_degraded_and_stops_nothing() {
     let hook = Recorder::start(|_, _| (200, Vec::new(), json!("ok"))).await;
     let url = hook.url();
@@ -358,6 +381,13 @@ async fn people_are_told_of_their_part_by_endpoints_that_the_api_has_made() {
         (1, 1),
         "those hear of failures"
     );
+    // They are not told of each other.
+    assert!(
+        slack
+            .asked()
+            .iter()
+            .all(|asked| !asked.body.to_string().contains("Endpoint"))
+    );
     // Whoever knows the URL can write there; and nothing signs it.
     let shown = notifier.get(&format!("/v1/endpoints/{}", ids[3])).await;
     assert!(!shown.to_string().contains("services"), "{shown}");
@@ -393,6 +423,10 @@ async fn an_endpoint_that_the_operator_has_no_means_for_is_refused_with_a_reason
         (
             json!({"url": "https://example.org", "to": ["ann@example.org"]}),
             "neither channel nor to",
+        ),
+        (
+            json!({"url": "https://example.org", "filter": {"project": ["acme/*"]}}),
+            "filter.project",
         ),
         (json!({"kind": "pigeon", "url": "https://example.org"}), "pigeon"),
     ] {

@@ -81,25 +81,45 @@ impl Email {
         if Words::new(&notification).mood == Mood::Pending || !is_news(&notification) {
             return Ok(Reply::NothingToSay); // Mail is for what has ended.
         }
-        Ok(self.send(&notification).await)
+        self.send(telling, &notification).await
     }
 
-    async fn send(&self, notification: &Notification) -> Reply {
-        let all = self.send_to(notification, &self.to).await;
-        if !matches!(all, Reply::Refused(_)) || self.to.len() == 1 {
-            return all;
-        }
-        // A server refuses a mail for the sake of one of those it is for; the others are to have it.
-        let mut any = None;
-        for one in &self.to {
-            let reply = self.send_to(notification, std::slice::from_ref(one)).await;
-            if matches!(reply, Reply::Status(..)) {
-                any = Some(reply);
-            } else {
-                tracing::warn!(?reply, "somebody cannot be written to");
+    /// To all at once; one by one if the server refuses that for the sake of one of them. Who has it is noted, so that what
+    /// is tried again is not sent to them twice.
+    async fn send(&self, telling: &Telling<'_>, notification: &Notification) -> Result<Reply, Reply> {
+        let event = notification.event_id.to_string();
+        let mut have: Vec<String> = telling.notes.read(&event).await?.unwrap_or_default();
+        if have.is_empty() {
+            let all = self.send_to(notification, &self.to).await;
+            if !matches!(all, Reply::Refused(_)) || self.to.len() == 1 {
+                return Ok(all);
             }
         }
-        any.unwrap_or(all)
+        let (mut refused, mut later) = (Vec::new(), None);
+        for one in &self.to {
+            let address = one.email.to_string();
+            if have.contains(&address) {
+                continue;
+            }
+            match self.send_to(notification, std::slice::from_ref(one)).await {
+                Reply::Status(..) => {
+                    have.push(address);
+                    telling.notes.write(&event, &have).await;
+                }
+                Reply::Refused(why) => refused.push(format!("{address}: {why}")),
+                other @ (Reply::NothingToSay | Reply::Nothing(_) | Reply::Unfit(_) | Reply::NotNow(_)) => {
+                    later = Some(other);
+                }
+            }
+        }
+        if !refused.is_empty() {
+            tracing::warn!(refused = refused.join("; "), "not everybody can be written to");
+        }
+        Ok(match later {
+            Some(later) => later,
+            None if have.is_empty() => Reply::Refused(refused.join("; ")),
+            None => Reply::Status(250, None, String::new()),
+        })
     }
 
     async fn send_to(&self, notification: &Notification, to: &[Mailbox]) -> Reply {
@@ -165,9 +185,15 @@ fn indented(lines: &[String]) -> String {
     lines.iter().flat_map(|line| ["\n    ", line]).collect()
 }
 
+/// Codes that mean the login (RFC 4954, section 6): the operator puts that right, and everybody gets the mail then.
+const LOGIN: [u16; 5] = [454, 530, 534, 535, 538];
+
 /// What a server's answer means in the terms of all channels: 5yz is for ever, 4yz for now (RFC 5321, 4.2.1).
 fn judge(error: &Error) -> Reply {
     let text = chassis::chain(error);
+    if error.status().is_some_and(|code| LOGIN.contains(&u16::from(code))) {
+        return Reply::Nothing(format!("the mail server does not accept the login: {text}"));
+    }
     if error.is_permanent() {
         return Reply::Refused(format!("the mail server refused it: {text}"));
     }

@@ -127,13 +127,19 @@ impl Github {
                     Access::Token(_) => "the token (github.token)",
                     Access::App(_) => "the app (github.app_id)",
                 };
-                Reply::Refused(format!(
+                let why = format!(
                     "GitHub answered {} ({}): may {who} write {what} of {}/{}?",
                     answer.status,
                     said(&answer.body),
                     place.owner,
                     place.repo
-                ))
+                );
+                // One repository that it may not write in says nothing of the others.
+                if answer.status == 401 {
+                    Reply::Refused(why)
+                } else {
+                    Reply::Unfit(why)
+                }
             }
             _ => answer.into(),
         }

@@ -104,13 +104,17 @@ impl Linear {
         if tickets.is_empty() || !is_told(&notification.event_type) {
             return Ok(Reply::NothingToSay);
         }
-        let mut said = Reply::NothingToSay;
+        let (mut said, mut refused) = (Reply::NothingToSay, None);
         for ticket in tickets {
-            if self.about(telling, &notification, ticket).await? {
-                said = Reply::Status(200, None, String::new());
+            match self.about(telling, &notification, ticket).await {
+                Ok(true) => said = Reply::Status(200, None, String::new()),
+                Ok(false) => {}
+                // What is refused of one ticket says nothing of the others.
+                Err(Reply::Unfit(why)) => refused = Some(Reply::Unfit(format!("{ticket}: {why}"))),
+                Err(reply) => return Err(reply),
             }
         }
-        Ok(said)
+        refused.map_or(Ok(said), Err)
     }
 
     /// Says it at a ticket; whether there was something to say.
@@ -228,8 +232,8 @@ impl Linear {
 impl From<Trouble> for Reply {
     fn from(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Missing => Self::Refused("Linear does not know what it has just told of".to_owned()),
-            Trouble::Refused(why) => Self::Refused(format!("Linear says {why}")),
+            Trouble::Missing => Self::Unfit("Linear does not know what it has just told of".to_owned()),
+            Trouble::Refused(why) => Self::Unfit(format!("Linear says {why}")),
             Trouble::Other(reply) => reply,
         }
     }

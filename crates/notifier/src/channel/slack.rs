@@ -48,6 +48,9 @@ struct Said {
 struct Note {
     ts: String,
     channel: String,
+    /// What the channel was called in the settings then.
+    #[serde(default)]
+    named: String,
     told: Told,
 }
 
@@ -110,13 +113,22 @@ impl Bot {
         if before.as_ref().is_some_and(|note| note.told.makes_late(&notification)) {
             return Ok(Reply::NothingToSay);
         }
+        // Who was given another channel says it there.
+        let before = before.filter(|note| note.named.is_empty() || note.named == channel);
         let message = message(&notification);
         let mut edited = None;
         if let Some(note) = &before {
             let message = with(&message, [("ts", &note.ts), ("channel", &note.channel)]);
             let (answer, said) = self.call(telling, "chat.update", &message).await?;
             // Whoever removed the message, or forbids to edit old ones, gets a new one.
-            let gone = ["message_not_found", "cant_update_message", "edit_window_closed"];
+            let gone = [
+                "message_not_found",
+                "cant_update_message",
+                "edit_window_closed",
+                "channel_not_found",
+                "is_archived",
+                "not_in_channel",
+            ];
             edited = (!gone.contains(&said.error.as_str())).then_some((answer, said));
         }
         let (answer, said) = if let Some(edited) = edited {
@@ -129,6 +141,7 @@ impl Bot {
             let note = Note {
                 ts: said.ts.clone(),
                 channel: said.channel.clone(),
+                named: channel.to_owned(),
                 told: Told::new(&notification),
             };
             telling.notes.write(uid, &note).await;
