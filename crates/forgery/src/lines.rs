@@ -54,7 +54,8 @@ impl Lines {
 /// Tells a line, in parts if it is too long.
 fn whole(line: &[u8], redactor: &Redactor, tell: &mut impl FnMut(String)) {
     // What a terminal would show after carriage returns: the last part.
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last + 1);
+    let line = line.get(..end).unwrap_or(line);
     let shown = line.rsplit(|byte| *byte == b'\r').next().unwrap_or(line);
     let clean = redactor.bytes(shown);
     if clean.len() <= LONGEST_LINE {
@@ -80,7 +81,7 @@ mod tests {
 
     #[test]
     fn lines_are_whole_whatever_the_parts_they_came_in() {
-        let parts = [b"on".as_slice(), b"e\ntwo\n\nth", b"ree\r\n10%\r20%\n", b"\xff end"];
+        let parts = [b"on".as_slice(), b"e\ntwo\n\nth", b"ree\r\r\n10%\r20%\n", b"\xff end"];
         let told = lines(&parts, &Redactor::default());
         assert_eq!(told, ["one", "two", "", "three", "20%", "\u{fffd} end"]);
     }

@@ -1,7 +1,7 @@
 //! Keeping secrets out of what is told: logs, and sentences about failures.
 //!
 //! A secret is found as it is, and in the forms that programs give it on the way to a log: base64 (RFC 4648, both
-//! alphabets, wherever it begins), percent-encoded (RFC 3986) and escaped as JSON (RFC 8259). Of a secret of several
+//! alphabets, wherever it begins, and broken into lines wherever that is), percent-encoded (RFC 3986) and escaped as JSON (RFC 8259). Of a secret of several
 //! lines each line is one, because logs are read line by line.
 
 use aho_corasick::{AhoCorasick, MatchKind};
@@ -13,18 +13,24 @@ use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 pub(crate) struct Redactor {
     forms: Option<Arc<AhoCorasick>>,
     longest: usize,
+    /// Parts of what is so long in base64 that programs break it into lines; any of them may be where a line begins.
+    parts: Option<Arc<AhoCorasick>>,
 }
 
 /// Shorter ones are found by chance too often, and say little when they are.
 pub(crate) const SHORTEST: usize = 6;
 const MASK: &[u8] = b"***";
+/// Lines of base64 are no shorter than this, in characters: 60, 64 (RFC 7468) and 76 (RFC 2045) are usual.
+const BROKEN: usize = 56;
+/// So much of them says nothing yet: six bytes.
+const PART: usize = 8;
 
 // === impl Redactor ===
 
 impl Redactor {
     /// A redactor for some secrets; those that are too short to be looked for are named.
     pub(crate) fn new<'a>(secrets: impl IntoIterator<Item = (&'a String, &'a Secret)>) -> (Self, Vec<&'a str>) {
-        let (mut forms, mut short) = (BTreeSet::new(), Vec::new());
+        let (mut forms, mut parts, mut short) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
         for (name, secret) in secrets {
             let lines = secret.expose().lines().map(str::trim);
             let mut any = false;
@@ -35,6 +41,7 @@ impl Redactor {
                 forms.extend(forms_of(line.as_bytes()));
                 any = true;
             }
+            parts.extend(parts_of(secret.expose().trim().as_bytes()));
             if !any {
                 short.push(name.as_str());
             }
@@ -50,11 +57,35 @@ impl Redactor {
             })
             .flatten();
         let forms = automaton.map(Arc::new);
-        (Self { forms, longest }, short)
+        let parts = (!parts.is_empty()).then(|| AhoCorasick::new(&parts).ok()).flatten();
+        let parts = parts.map(Arc::new);
+        (Self { forms, longest, parts }, short)
     }
 
     /// The same without the secrets.
     pub(crate) fn bytes<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
+        match self.without_forms(text) {
+            Cow::Borrowed(text) => self.without_parts(text).map_or(Cow::Borrowed(text), Cow::Owned),
+            Cow::Owned(text) => Cow::Owned(self.without_parts(&text).unwrap_or(text)),
+        }
+    }
+
+    /// The same without parts of long base64, if there are any.
+    fn without_parts(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let parts = self.parts.as_ref().filter(|parts| parts.is_match(text))?;
+        let (mut clean, mut until) = (Vec::with_capacity(text.len()), 0);
+        for found in parts.find_overlapping_iter(text) {
+            if found.start() > until || until == 0 {
+                clean.extend_from_slice(text.get(until..found.start()).unwrap_or_default());
+                clean.extend_from_slice(MASK);
+            }
+            until = until.max(found.end());
+        }
+        clean.extend_from_slice(text.get(until..).unwrap_or_default());
+        Some(clean)
+    }
+
+    fn without_forms<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
         let Some(forms) = &self.forms else {
             return Cow::Borrowed(text);
         };
@@ -105,6 +136,14 @@ fn forms_of(secret: &[u8]) -> Vec<Vec<u8>> {
         forms.extend(base64(secret, before));
     }
     forms
+}
+
+/// Every part of its base64, if that is so long that it is broken into lines.
+fn parts_of(secret: &[u8]) -> Vec<Vec<u8>> {
+    let whole = (0..3).flat_map(|before| base64(secret, before));
+    let long = whole.filter(|form| form.len() > BROKEN);
+    long.flat_map(|form| form.windows(PART).map(<[u8]>::to_vec).collect::<Vec<_>>())
+        .collect()
 }
 
 /// What of its base64 does not depend on what stands around it, when so many bytes (by three) stand before.
@@ -184,6 +223,32 @@ mod tests {
         let (name, secret) = ("PIN".to_owned(), "1234".parse().unwrap());
         let (none, short) = Redactor::new([(&name, &secret)]);
         assert_eq!((none.text("1234"), short), ("1234".to_owned(), vec!["PIN"]));
+    }
+
+    #[test]
+    fn base64_that_is_broken_into_lines_is_hidden_wherever_they_begin() {
+        let token = "q7Rk".repeat(5) + &"Zx_92-".repeat(10);
+        let key = format!(
+            "-----BEGIN KEY-----\n{}\n-----END KEY-----\n",
+            "MIIEabcdefgh/+01\n".repeat(40)
+        );
+        for secret in [token.as_str(), &key] {
+            let redactor = redactor(&[secret]);
+            let secret = secret.trim();
+            for (before, width) in [("", 76), ("user:", 76), ("longer-user:", 64), ("u", 60), ("", 57)] {
+                let encoded = seal::bytes_to_base64(format!("{before}{secret}").as_bytes());
+                let inner = base64(secret.as_bytes(), before.len() % 3)[1].clone();
+                for line in encoded.as_bytes().chunks(width) {
+                    let clean = redactor.bytes(line);
+                    let left = clean.split(|byte| *byte == b'*').map(<[u8]>::len).max().unwrap();
+                    let shown = clean
+                        .windows(PART)
+                        .any(|part| inner.windows(PART).any(|other| other == part));
+                    assert!(!shown, "{before} {width}: {}", String::from_utf8_lossy(&clean));
+                    assert!(left < 24, "{before} {width}: {}", String::from_utf8_lossy(&clean));
+                }
+            }
+        }
     }
 
     proptest! {
