@@ -53,7 +53,7 @@ const MIB: i64 = 1_024 * 1_024;
 const LAST_LINES: &str = "5";
 /// So many characters of a digest tell projects apart.
 const NETWORK_ID: usize = 8;
-/// So many characters of an id make a name unique.
+/// So many characters of an id are for people.
 const SHORT: usize = 12;
 
 // === impl Engine ===
@@ -382,13 +382,15 @@ fn network_of(project: &str) -> String {
 }
 
 fn name(message: &DeploymentQueueMessage) -> String {
-    let id: String = message.id.as_str().chars().take(SHORT).collect();
-    format!(
-        "{}.{}.{}",
-        network(message),
-        plain(message.service.as_str()),
-        plain(&id)
-    )
+    let id = message.id.as_str();
+    let mut short: String = plain(id).chars().take(SHORT).collect();
+    if short != id {
+        // Ids that begin alike are not the same.
+        let own = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, id.as_bytes());
+        short.push('-');
+        short.extend(own.simple().to_string().chars().take(NETWORK_ID));
+    }
+    format!("{}.{}.{short}", network(message), plain(message.service.as_str()))
 }
 
 /// As the engine takes it in names.
@@ -461,7 +463,16 @@ mod tests {
             image.parse().unwrap(),
         );
         let network = network_of("acme/shop");
-        assert_eq!(name(&message), format!("{network}.api.1234567890ab"));
+        let of_long = name(&message);
+        assert!(
+            of_long.starts_with(&format!("{network}.api.1234567890ab-")),
+            "{of_long}"
+        );
+        let mut other = message.clone();
+        other.id = format!("{}x", message.id).parse().unwrap();
+        assert_ne!(name(&other), of_long, "ids that begin alike");
+        other.id = "short".parse().unwrap();
+        assert_eq!(name(&other), format!("{network}.api.short"));
         assert!(
             network.starts_with("forge-acme-shop-") && network.len() == 24,
             "{network}"

@@ -13,7 +13,7 @@ use tokio::{net::TcpStream, time::Instant};
 const PAUSE: Duration = Duration::from_millis(250);
 /// The longest that one probe may take.
 const PROBE: Duration = Duration::from_secs(5);
-/// A container without any check is taken for healthy once it has run for so long.
+/// A container without any check is taken for healthy once it has run for so long, or for nearly as long as it may take.
 const ALIVE: Duration = Duration::from_secs(5);
 
 /// Waits until a container is healthy.
@@ -28,13 +28,14 @@ pub(super) async fn wait(
 ) -> Result<(), BuildFailure> {
     let begun = Instant::now();
     let mut last = "it was never asked".to_owned();
+    let alive = ALIVE.min(within.saturating_sub(PAUSE * 2));
     while begun.elapsed() < within {
         let state = engine.state(container).await?;
         if let Some(code) = state.ended {
             let text = format!("it ended with exit code {code}{}", engine.last_words(container).await);
             return Err(BuildFailure::new(Kind::Unhealthy, text));
         }
-        match look(&state, check, begun.elapsed()).await {
+        match look(&state, check, begun.elapsed() >= alive).await {
             Ok(()) => return Ok(()),
             Err(answer) => last = answer,
         }
@@ -49,7 +50,7 @@ pub(super) async fn wait(
 }
 
 /// Looks once; why it is not healthy yet.
-async fn look(state: &State, check: Option<&HealthCheck>, age: Duration) -> Result<(), String> {
+async fn look(state: &State, check: Option<&HealthCheck>, has_lived: bool) -> Result<(), String> {
     let address = |port: u16| match &state.address {
         Some(address) => Ok(format!("{address}:{port}")),
         None => Err("it has no address yet".to_owned()),
@@ -62,7 +63,7 @@ async fn look(state: &State, check: Option<&HealthCheck>, age: Duration) -> Resu
             (Some(Ok(())), _) => Ok(()),
             (Some(Err(answer)), _) => Err(answer.clone()),
             (None, Some(_)) => Err("its health check has not run yet".to_owned()),
-            (None, None) if age >= ALIVE => Ok(()),
+            (None, None) if has_lived => Ok(()),
             (None, None) => Err("it has not run for long enough".to_owned()),
         },
     }

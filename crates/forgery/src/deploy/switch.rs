@@ -52,6 +52,10 @@ impl<'a> Switch<'a> {
         if let Some(mistake) = message.config.mistake() {
             return Err(BuildFailure::new(Kind::InvalidMessage, format!("config.{mistake}")));
         }
+        if let Some(target) = message.rest.get("target").filter(|target| **target != "docker") {
+            let text = format!("target {target} is not set up on this forgery; it deploys to docker");
+            return Err(BuildFailure::new(Kind::NotConfigured, text));
+        }
         engine
             .pull(message.image.as_str(), Some(&self.bench.tools.registry))
             .await?;
