@@ -7,6 +7,7 @@ use crate::{
     failure::{BuildFailure, Kind},
     logs::{self, Log},
     report::Report,
+    workspace::Workspaces,
 };
 use bus::{Delivery, Slot, Worker};
 use chassis::{Life, trace};
@@ -232,7 +233,9 @@ impl Taking {
         let tools = &self.bench.tools;
         let names = tools.engine.untag_all(&tools.installation, id, attempt);
         tokio::time::timeout(SWEEP, names).await.ok(); // The reconciler looks for what stays.
-        tokio::task::spawn_blocking(move || drop(workspace)).await.ok();
+        if let Some(workspace) = workspace {
+            Workspaces::remove(workspace).await;
+        }
     }
 
     fn report(&self, delivery: &Delivery<BuildQueueMessage>) -> Report<BuildEvent> {

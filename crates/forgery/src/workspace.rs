@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -17,6 +18,14 @@ pub(crate) struct Workspaces {
 
 const PREFIX: &str = "forgery-";
 const LOCK: &str = "lock";
+/// Pauses between attempts at removing a workspace.
+const REMOVAL_PAUSES: [Duration; 5] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::ZERO,
+];
 
 // === impl Workspaces ===
 
@@ -43,9 +52,33 @@ impl Workspaces {
         self.folder.parent().map_or(Ok(()), sweep)
     }
 
+    /// The folder of this process.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A new, empty folder that is removed when dropped.
     pub(crate) fn make(&self) -> io::Result<TempDir> {
+        // Somebody may have emptied the work folder meanwhile, as one may. Without its lock file nobody sweeps it.
+        fs::create_dir_all(&self.folder)?;
         tempfile::Builder::new().prefix("build-").tempdir_in(&self.folder)
+    }
+
+    /// Removes one of them; whoever still writes in it has been told to stop.
+    pub(crate) async fn remove(workspace: TempDir) {
+        let path = workspace.keep();
+        for pause in REMOVAL_PAUSES {
+            let folder = path.clone();
+            let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(folder)).await;
+            match removed {
+                Ok(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::debug!(%error, folder = %path.display(), "a workspace cannot be removed, yet");
+                    tokio::time::sleep(pause).await;
+                }
+                _ => return,
+            }
+        }
+        tracing::warn!(folder = %path.display(), "a workspace stays until this forgery ends");
     }
 }
 
@@ -98,5 +131,19 @@ mod tests {
         let (path, folder) = (build.path().to_owned(), other.folder.clone());
         drop((build, other));
         assert!(!path.exists() && !folder.exists());
+    }
+
+    #[tokio::test]
+    async fn a_work_folder_that_somebody_has_emptied_is_used_all_the_same() {
+        let work = tempfile::tempdir().unwrap();
+        let spaces = Workspaces::open(work.path()).unwrap();
+        fs::remove_dir_all(work.path()).unwrap();
+        let build = spaces.make().unwrap();
+        let _other = Workspaces::open(work.path()).unwrap();
+        assert!(build.path().exists(), "nobody takes it for one of the dead");
+        let path = build.path().to_owned();
+        fs::write(path.join("a"), "b").unwrap();
+        Workspaces::remove(build).await;
+        assert!(!path.exists());
     }
 }

@@ -55,6 +55,7 @@ impl Mirrors {
     /// The mirror of a source, which may be empty still.
     pub(super) fn of(&self, source: &CloneUrl, purpose: Purpose, stop: &AtomicBool) -> io::Result<Mirror> {
         let key = key(source, purpose);
+        fs::create_dir_all(&self.folder)?; // Somebody may have emptied the work folder, as one may.
         let used = lock_file(&self.folder.join(format!("{key}.used")))?;
         let repository = self.folder.join(format!("{key}.git"));
         if self.damaged().contains(&key) {
