@@ -20,7 +20,7 @@ use crate::{
     config::Git,
     failure::{BuildFailure, Kind},
 };
-use contract::{CloneUrl, CommitHash};
+use contract::{CloneUrl, CommitHash, Scheme};
 use credentials::Purpose;
 use fetch::Fetch;
 use mirror::{Mirror, Mirrors};
@@ -41,8 +41,8 @@ pub(crate) use ssh::Ssh;
 #[derive(Clone, Debug)]
 pub(crate) struct Sources {
     mirrors: Mirrors,
-    /// The command that makes connections of `ssh`.
-    ssh: String,
+    /// Where ssh finds who we are; this process's own.
+    ssh: PathBuf,
     git: Git,
 }
 
@@ -75,10 +75,10 @@ const LOOK: Duration = Duration::from_millis(200);
 // === impl Sources ===
 
 impl Sources {
-    pub(crate) fn open(git: &Git) -> std::io::Result<Self> {
+    pub(crate) fn open(git: &Git, ssh: PathBuf) -> std::io::Result<Self> {
         Ok(Self {
             mirrors: Mirrors::open(git.mirrors.clone(), git.mirrors_budget)?,
-            ssh: git.ssh.prepare()?,
+            ssh,
             git: git.clone(),
         })
     }
@@ -191,12 +191,16 @@ impl Sources {
         purpose: Purpose,
         budget: &mut limits::Budget,
     ) -> Result<tree::Written, Trouble> {
+        let ssh = match part.source.scheme() {
+            Scheme::Ssh => self.git.ssh.prepare(&self.ssh)?,
+            Scheme::Https | Scheme::Http | Scheme::File => String::new(),
+        };
         let fetch = Fetch {
             mirror: Arc::clone(mirror),
             source: part.source.clone(),
             commit: part.commit.clone(),
             hints: part.hints.clone(),
-            ssh: self.ssh.clone(),
+            ssh,
             most_bytes: self.git.limits.file,
         };
         let known = {

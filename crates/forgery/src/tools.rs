@@ -24,13 +24,14 @@ impl Tools {
         let unfit = |what: &str, error: &dyn std::error::Error| {
             Failure::Dependency(format!("{what}: {}", chassis::chain(error)))
         };
+        let workspaces = Workspaces::open(&config.work_dir)
+            .map_err(|error| unfit(&format!("work folder {}", config.work_dir.display()), &error))?;
         Ok(Self {
             engine: Engine::connect().await.map_err(|error| unfit("engine", &error))?,
-            workspaces: Workspaces::open(&config.work_dir)
-                .map_err(|error| unfit(&format!("work folder {}", config.work_dir.display()), &error))?,
-            sources: Sources::open(&config.git)
+            sources: Sources::open(&config.git, workspaces.folder().join("ssh"))
                 .map_err(|error| unfit(&format!("mirrors {}", config.git.mirrors.display()), &error))?,
             registry: Registry::new(&config.registry).map_err(|error| unfit("registry", &error))?,
+            workspaces,
             vault: Vault::new(config.secrets_dir.clone()),
             installation,
             config,

@@ -17,6 +17,7 @@ use std::{sync::Arc, time::Duration};
 /// Logins by host, and perhaps an app that makes tokens.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Credentials {
+    /// By scheme, host and port: what is for `https` is never sent in the clear.
     hosts: Vec<(String, String, Secret)>,
     app: Option<App>,
 }
@@ -24,8 +25,8 @@ pub(crate) struct Credentials {
 /// A GitHub App: it gives a token per repository, good for an hour.
 #[derive(Clone)]
 pub(crate) struct App {
-    /// Whose repositories these are: `github.com`, or the host of an Enterprise Server.
-    host: String,
+    /// Whose repositories these are: `https://github.com`, or an Enterprise Server.
+    origin: String,
     /// Base URL of its REST API.
     api: String,
     id: String,
@@ -58,37 +59,40 @@ impl Credentials {
             .map(str::trim)
             .filter(|line| !line.is_empty() && !line.starts_with('#'))
         {
-            let rest = line.strip_prefix("https://").or_else(|| line.strip_prefix("http://"));
-            let parts = rest.and_then(|rest| rest.trim_end_matches('/').rsplit_once('@'));
-            let login = parts.and_then(|(login, host)| Some((login.split_once(':')?, host)));
-            let ((user, token), host) = login.ok_or("expected lines of https://user:token@host")?;
+            let rest = line
+                .split_once("://")
+                .filter(|(scheme, _)| ["https", "http"].contains(scheme));
+            let parts = rest.and_then(|(scheme, rest)| Some((scheme, rest.trim_end_matches('/').rsplit_once('@')?)));
+            let login = parts.and_then(|(scheme, (login, host))| Some((scheme, login.split_once(':')?, host)));
+            let (scheme, (user, token), host) = login.ok_or("expected lines of https://user:token@host")?;
             let Ok(token) = token.parse();
-            credentials.add(host, user, token);
+            credentials.add(&format!("{scheme}://{host}"), user, token);
         }
         Ok(credentials)
     }
 
-    pub(crate) fn add(&mut self, host: &str, user: &str, token: Secret) {
-        self.hosts.push((host.to_owned(), user.to_owned(), token));
+    /// For a server, as `https://host`.
+    pub(crate) fn add(&mut self, origin: &str, user: &str, token: Secret) {
+        self.hosts.push((origin.to_owned(), user.to_owned(), token));
     }
 
     pub(crate) fn set_app(&mut self, app: App) {
         self.app = Some(app);
     }
 
-    /// The login for a URL: by host and port, else a token of the app.
+    /// The login for a URL: by scheme, host and port, else a token of the app.
     pub(super) async fn login(&self, source: &CloneUrl, purpose: Purpose) -> Result<Login, BuildFailure> {
         if purpose == Purpose::Untrusted || !matches!(source.scheme(), Scheme::Https | Scheme::Http) {
             return Ok(Login::default());
         }
-        let Some((host, path)) = address(source) else {
+        let Some((origin, path)) = address(source.as_str()) else {
             return Ok(Login::default());
         };
-        if let Some((_, user, token)) = self.hosts.iter().find(|(known, _, _)| known == host) {
+        if let Some((_, user, token)) = self.hosts.iter().find(|(known, _, _)| known == origin) {
             return Ok(Login(Some((user.clone(), token.clone()))));
         }
         match &self.app {
-            Some(app) if app.host == host => app.token(path).await.map(Login),
+            Some(app) if app.origin == origin => app.token(path).await.map(Login),
             _ => Ok(Login::default()),
         }
     }
@@ -99,18 +103,18 @@ impl Credentials {
 impl App {
     pub(crate) fn new(api: &str, id: String, key: Arc<SigningKey>) -> Self {
         let api = api.trim_end_matches('/');
-        let host = api.split("://").nth(1).and_then(|rest| rest.split('/').next());
-        let host = match host {
-            Some("api.github.com") | None => "github.com",
-            Some(host) => host,
+        let whole = format!("{api}/");
+        let origin = match address(&whole) {
+            Some(("https://api.github.com", _)) | None => "https://github.com",
+            Some((origin, _)) => origin,
         };
-        Self::of(host, api, id, key)
+        Self::of(origin, api, id, key)
     }
 
-    /// The app of a host whose API is elsewhere.
-    pub(super) fn of(host: &str, api: &str, id: String, key: Arc<SigningKey>) -> Self {
+    /// The app of a server whose API is elsewhere.
+    pub(super) fn of(origin: &str, api: &str, id: String, key: Arc<SigningKey>) -> Self {
         Self {
-            host: host.to_owned(),
+            origin: origin.to_owned(),
             api: api.to_owned(),
             id,
             key,
@@ -187,7 +191,7 @@ impl App {
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("App")
-            .field("host", &self.host)
+            .field("origin", &self.origin)
             .field("id", &self.id)
             .finish_non_exhaustive()
     }
@@ -206,9 +210,17 @@ impl Login {
     }
 }
 
-/// Host and port, and the path behind them.
-fn address(source: &CloneUrl) -> Option<(&str, &str)> {
-    source.as_str().split_once("://")?.1.split_once('/')
+/// Scheme, host and port of a URL, and the path behind them.
+fn address(url: &str) -> Option<(&str, &str)> {
+    let host = url.find("://")? + 3;
+    let end = host + url.get(host..)?.find('/')?;
+    Some((url.get(..end)?, url.get(end + 1..)?))
+}
+
+/// Whether two URLs lead to the same server by the same way.
+pub(super) fn is_same_server(one: &str, other: &str) -> bool {
+    let origin = |url: &str| address(url).map(|(origin, _)| origin.to_owned());
+    origin(one).is_some() && origin(one) == origin(other)
 }
 
 #[cfg(test)]
@@ -233,6 +245,8 @@ mod tests {
         );
         assert_eq!(user("http://127.0.0.1:80/o/r.git", Purpose::Untrusted).await, None);
         assert_eq!(user("https://git.example/o/r.git", Purpose::Build).await, None);
+        let in_the_clear = user("http://git.example:8443/o/r.git", Purpose::Build).await;
+        assert_eq!(in_the_clear, None);
         for bad in ["https://host", "user:token@host", "https://token@host"] {
             assert!(Credentials::parse(bad).is_err(), "{bad}");
         }

@@ -79,7 +79,7 @@ impl Exact {
         let mut handshake = protocol::handshake(
             &mut *transport,
             Service::UploadPack,
-            answer(login),
+            answer(login, source),
             Vec::new(),
             &mut Discard,
         )?;

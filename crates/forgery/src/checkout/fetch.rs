@@ -3,7 +3,13 @@
 //! A mirror is shallow: of each commit that was ever built it has the tree, and no history. What is
 //! fetched next is only what the server finds to be new since then.
 
-use super::{Trouble, credentials::Login, exact::Exact, mirror::Mirror, ssh};
+use super::{
+    Trouble,
+    credentials::{Login, is_same_server},
+    exact::Exact,
+    mirror::Mirror,
+    ssh,
+};
 use crate::failure::{BuildFailure, Kind};
 use bus::clock;
 use contract::{CloneUrl, CommitHash, Scheme};
@@ -11,7 +17,10 @@ use gix::{
     ObjectId, Repository,
     bstr::ByteSlice as _,
     create,
-    credentials::{helper::Action, protocol::Outcome},
+    credentials::{
+        helper::Action,
+        protocol::{Context, Outcome},
+    },
     open,
     progress::Discard,
     protocol::handshake::Ref,
@@ -177,7 +186,9 @@ impl Fetch {
             .remote_at(self.source.as_str())?
             .with_fetch_tags(Tags::None)
             .with_refspecs(EVERYTHING, Direction::Fetch)?;
-        let connection = remote.connect(Direction::Fetch)?.with_credentials(answer(login));
+        let connection = remote
+            .connect(Direction::Fetch)?
+            .with_credentials(answer(login, self.source.as_str()));
         let (map, _) = connection.ref_map(Discard, ref_map::Options::default())?;
         let commits = map.remote_refs.iter().filter_map(|found| match found {
             Ref::Peeled { object, .. } | Ref::Direct { object, .. } | Ref::Symbolic { object, .. } => {
@@ -221,7 +232,9 @@ impl Fetch {
                 .remote_at(self.source.as_str())?
                 .with_fetch_tags(Tags::None)
                 .with_refspecs(specs, Direction::Fetch)?;
-            let connection = remote.connect(Direction::Fetch)?.with_credentials(answer(login));
+            let connection = remote
+                .connect(Direction::Fetch)?
+                .with_credentials(answer(login, self.source.as_str()));
             let prepared = connection.prepare_fetch(Discard, ref_map::Options::default())?;
             prepared.with_shallow(shallow).receive(Discard, stop)?;
             Ok(())
@@ -263,8 +276,11 @@ impl Fetch {
 
     fn explain(&self, error: &gix::Error) -> BuildFailure {
         let mut text = describe(error);
+        let mut is_missing = false;
         if self.source.scheme() == Scheme::Ssh {
-            text = format!("{text}: {}", ssh::last_words(&self.said()));
+            let last_words = ssh::last_words(&self.said());
+            is_missing = ssh::is_missing(&last_words);
+            text = format!("{text}: {last_words}");
         }
         let lower = without_addresses(&text).to_lowercase();
         let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
@@ -273,7 +289,9 @@ impl Fetch {
             let text = format!("{} has a file of more than {most} MiB (git.max_file_mib)", self.source);
             return BuildFailure::new(Kind::CloneRefused, text);
         }
-        let kind = if says(&["host key verification failed"]) {
+        let kind = if is_missing {
+            Kind::NotConfigured
+        } else if says(&["host key verification failed"]) {
             text += " (the server is none of git.ssh_known_hosts)";
             Kind::CloneAuth
         } else if says(&["401", "403", "permission", "credential", "authentication"]) {
@@ -347,17 +365,23 @@ fn is_final(failure: &BuildFailure) -> bool {
 }
 
 /// Gives the login to whoever the connection goes to; nothing is asked of anybody, and nothing is stored.
-pub(super) fn answer(login: &Login) -> impl FnMut(Action) -> gix::Result<Option<Outcome>> + 'static {
-    let account = login.account();
+pub(super) fn answer(login: &Login, source: &str) -> impl FnMut(Action) -> gix::Result<Option<Outcome>> + 'static {
+    let (account, source) = (login.account(), source.to_owned());
     move |action| {
         Ok(match (action, account.clone()) {
-            (Action::Get(context), Some(identity)) => Some(Outcome {
+            // Whoever it was that asks: a server may have sent us somewhere else.
+            (Action::Get(context), Some(identity)) if is_of(&context, &source) => Some(Outcome {
                 identity,
                 next: gix::credentials::helper::NextAction::from(context),
             }),
             _ => None,
         })
     }
+}
+
+fn is_of(context: &Context, source: &str) -> bool {
+    let url = context.url.as_ref().map(|url| url.to_str_lossy());
+    url.is_some_and(|url| is_same_server(&url, source))
 }
 
 /// The whole chain of an error in one line.

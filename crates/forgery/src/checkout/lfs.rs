@@ -176,8 +176,10 @@ async fn download(
     if !path.parent().is_some_and(|folder| tree::make_folder(worktree, folder)) {
         return Err(named("its path leads out of the checkout"));
     }
+    let modes = tokio::fs::symlink_metadata(&path).await.map_err(broken)?.permissions();
     tokio::fs::remove_file(&path).await.map_err(broken)?; // The pointer; a link would go, not what it leads to.
     let mut to = tokio::fs::File::create(&path).await.map_err(broken)?;
+    to.set_permissions(modes).await.map_err(broken)?; // It may be a program.
     let (mut digest, mut size) = (seal::Digest::default(), 0_u64);
     while let Some(part) = answer
         .chunk()

@@ -13,8 +13,6 @@ use std::{
 pub(crate) struct Ssh {
     /// The program, and what it is given in any case.
     pub(crate) command: String,
-    /// Where the program finds the key and the servers.
-    pub(crate) folder: PathBuf,
     /// A private key, as `ssh-keygen` writes it.
     pub(crate) key: Option<Secret>,
     /// Lines of `known_hosts` (`ssh-keyscan`); those of the system, if there are none.
@@ -24,47 +22,55 @@ pub(crate) struct Ssh {
 /// So much of what the program says is looked at, in bytes, and so many lines of that are told.
 const MOST_SAID: usize = 500;
 const LAST: usize = 3;
+/// It may say no more than this, in blocks of 512 bytes.
+const MOST_BLOCKS: usize = 128;
 
 // === impl Ssh ===
 
 impl Ssh {
-    /// The whole command; what it reads is written where nobody else reads it, for which the program looks.
+    /// The whole command; what it reads is written in a folder where nobody else reads it, for which the program looks.
     ///
     /// # Errors
     /// When that cannot be written.
-    pub(super) fn prepare(&self) -> io::Result<String> {
+    pub(super) fn prepare(&self, folder: &Path) -> io::Result<String> {
         let mut words = vec![self.command.clone()];
         if let Some(key) = &self.key {
-            let path = self.keep("key", &format!("{}\n", key.expose().trim_end()))?;
+            let path = keep(folder, "key", &format!("{}\n", key.expose().trim_end()))?;
             words.extend(["-o IdentitiesOnly=yes -i".to_owned(), quoted(&path)]);
         }
         if let Some(known) = &self.known {
-            let path = self.keep("known_hosts", known)?;
+            let path = keep(folder, "known_hosts", known)?;
             let servers = quoted_as("UserKnownHostsFile", &path);
             words.extend(["-o StrictHostKeyChecking=yes -o".to_owned(), servers]);
         }
         Ok(words.join(" "))
     }
-
-    /// Others that share the folder may read it at this moment.
-    fn keep(&self, name: &str, text: &str) -> io::Result<PathBuf> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        let path = self.folder.join(name);
-        let young = self.folder.join(format!("{name}.{}", uuid::Uuid::new_v4().simple()));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&young)?;
-        file.write_all(text.as_bytes())?;
-        fs::rename(young, &path)?;
-        Ok(path)
-    }
 }
 
-/// The command, with what it says of its own in a file, as gix only hears what the server says.
+/// Another build may read it at this moment.
+fn keep(folder: &Path, name: &str, text: &str) -> io::Result<PathBuf> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let path = folder.join(name);
+    let young = folder.join(format!("{name}.{}", uuid::Uuid::new_v4().simple()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&young)?;
+    file.write_all(text.as_bytes())?;
+    fs::rename(young, &path)?;
+    Ok(path)
+}
+
+/// The command, with what it says of its own in a file, as gix only hears what the server says. Whoever says too much, as
+/// a server may by way of it, is ended.
 pub(super) fn telling(command: &str, said: &Path) -> String {
-    format!("{command} 2>{}", quoted(said))
+    format!("ulimit -f {MOST_BLOCKS}; {command} 2>{}", quoted(said))
+}
+
+/// Whether the shell says that there is no such program.
+pub(super) fn is_missing(last_words: &str) -> bool {
+    last_words.starts_with("sh: ") && last_words.ends_with("not found")
 }
 
 /// The end of what it said: the program's own last words, or those of the server.

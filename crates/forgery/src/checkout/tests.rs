@@ -4,7 +4,7 @@ use super::*;
 use contract::Scheme;
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 use tempfile::TempDir;
-use testkit::{Git as Server, GithubApi, Repo, Ssh as SshServer};
+use testkit::{Git as Server, GithubApi, Recorder, Repo, Ssh as SshServer};
 
 const TOKEN: &str = "t0ken";
 const MIB: u64 = 1024 * 1024;
@@ -36,13 +36,12 @@ impl Place {
             submodules: true,
             ssh: Ssh {
                 command: "ssh -o BatchMode=yes".to_owned(),
-                folder: folder.path().join("a place's ssh"),
                 key: None,
                 known: None,
             },
         };
         change(&mut git);
-        let sources = Sources::open(&git).unwrap();
+        let sources = Sources::open(&git, folder.path().join("a place's ssh")).unwrap();
         Self { sources, folder }
     }
 
@@ -325,11 +324,16 @@ async fn what_git_lfs_keeps_is_fetched_and_checked() {
             ("b.bin", &pointer(&digest)),
         ],
     );
+    repo.git(&["update-index", "--chmod=+x", "b.bin"]);
+    repo.git(&["commit", "-qm", "a program"]);
+    repo.git(&["push", "-q", repo.bare(), "HEAD:refs/heads/main"]);
     server.keep_lfs(&digest, content.as_bytes());
     let place = Place::new(&server);
     let tree = place.get(&repo, &repo.head()).await.unwrap();
     assert_eq!(read(&tree, "data/a.bin"), content);
     assert_eq!(read(&tree, "b.bin"), content);
+    let modes = |name: &str| tree.join(name).metadata().unwrap().permissions().mode() & 0o111;
+    assert_eq!((modes("data/a.bin"), modes("b.bin") != 0), (0, true));
 
     let other = seal::digest(b"other");
     repo.commit(&[("b.bin", &pointer(&other))], "missing");
@@ -358,6 +362,37 @@ async fn who_we_are_is_told_to_nobody_else() {
         .output()
         .unwrap();
     assert!(found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stdout));
+}
+
+#[tokio::test]
+async fn whom_a_server_sends_us_to_does_not_hear_who_we_are() {
+    let server = Server::start(TOKEN).await;
+    let repo = server.repo("o/r", &[("a", "1")]);
+    let other = Recorder::start(|_, _| {
+        let wanted = vec![("www-authenticate", "Basic realm=x".to_owned())];
+        (401, wanted, serde_json::Value::Null)
+    })
+    .await;
+    let there = other.url();
+    let sending = Recorder::start(move |asked, _| {
+        let to = format!("{}{}", there.trim_end_matches('/'), asked.path);
+        (302, vec![("location", to)], serde_json::Value::Null)
+    })
+    .await;
+    let place = Place::with(&server, |git| {
+        let line = sending.url().replace("http://", "http://me:hush@");
+        git.credentials = Credentials::parse(&line).unwrap();
+    });
+    let mut moved = server.repo("o/moved", &[("a", "1")]);
+    moved.url = format!("{}o/moved.git", sending.url());
+    for commit in [repo.head(), "abcdef1".to_owned()] {
+        let refused = place.get(&moved, &commit).await.unwrap_err();
+        assert_eq!(refused.kind, Kind::CloneAuth, "{refused}");
+    }
+    assert!(!other.asked().is_empty(), "it was asked");
+    for asked in other.asked() {
+        assert_eq!(asked.header("authorization"), "", "{asked:?}");
+    }
 }
 
 #[tokio::test]
@@ -401,6 +436,23 @@ async fn a_source_is_fetched_over_ssh_by_a_key_from_servers_that_are_known() {
     let refused = place.get(&missing, &first).await.unwrap_err();
     assert_eq!(refused.kind, Kind::CloneNotFound, "{refused}");
 
+    let lost = Place::with(&server, |git| {
+        keyed(git);
+        git.ssh.command = "no-such-ssh".to_owned();
+    });
+    let refused = lost.get(&repo, &first).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::NotConfigured, "{refused}");
+
+    let loud = Place::with(&server, |git| {
+        keyed(git);
+        git.ssh.command = "sh -c 'yes >&2'".to_owned();
+    });
+    loud.get(&repo, &first).await.unwrap_err();
+    let mirrors = fs::read_dir(loud.folder.path().join("mirrors")).unwrap();
+    let said = mirrors.flatten().map(|entry| entry.path().join("ssh.said"));
+    let said: u64 = said.filter_map(|file| Some(file.metadata().ok()?.len())).sum();
+    assert!((1..=64 * 1024).contains(&said), "{said}");
+
     let other = SshServer::start();
     let stranger = Place::with(&server, |git| {
         keyed(git);
@@ -435,8 +487,12 @@ async fn a_github_app_gives_a_token_for_the_repository_alone() {
     let key = seal::SigningKey::from_pem(&String::from_utf8(pem).unwrap()).unwrap();
     let place = Place::with(&server, |git| {
         git.credentials = Credentials::default();
-        git.credentials
-            .set_app(App::of(server.host(), github.url(), "7".to_owned(), Arc::new(key)));
+        git.credentials.set_app(App::of(
+            &format!("http://{}", server.host()),
+            github.url(),
+            "7".to_owned(),
+            Arc::new(key),
+        ));
     });
     let folder = place.get(&ours, &ours.head()).await.unwrap();
     assert_eq!(read(&folder, "a"), "1");

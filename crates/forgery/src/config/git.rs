@@ -150,7 +150,6 @@ impl Git {
             submodules: submodules?,
             ssh: Ssh {
                 command: command?,
-                folder: work_dir?.join("ssh"),
                 key,
                 known: known.map(|lines| lines.expose().to_owned()),
             },
@@ -166,7 +165,7 @@ fn credentials(values: &mut Values) -> Option<Credentials> {
     let app = app(values);
     let mut credentials = parsed?;
     if let Some(token) = token {
-        credentials.add("github.com", "x-access-token", token);
+        credentials.add("https://github.com", "x-access-token", token);
     }
     app?.into_iter().for_each(|app| credentials.set_app(app));
     Some(credentials)
