@@ -3,6 +3,7 @@
 //! Only what building needs is read, by the Compose Specification; keys of a `build` section that cannot be honoured are
 //! refused, not dropped.
 
+mod bases;
 mod file;
 mod interpolate;
 mod service;
@@ -118,7 +119,7 @@ impl Project {
         let mut all = Vec::new();
         for (n, service) in self.services.iter().enumerate() {
             let text = self.dockerfile(service)?;
-            let bases = service::bases(&text);
+            let bases = bases::bases(&text);
             let others = self.services.iter().enumerate().filter(|(other, _)| *other != n);
             let of = others.filter(|(_, other)| other.image.as_ref().is_some_and(|image| bases.contains(image)));
             all.push(of.map(|(other, _)| other).collect());
@@ -205,7 +206,7 @@ async fn one(
     let own = if bases.is_empty() && service.dockerfile_inline.is_none() {
         None
     } else {
-        Some(service::with_bases(&text, &bases))
+        Some(bases::with_bases(&text, &bases))
     };
     let context = Context::of(&project.folder, &folder, service.dockerfile.as_deref(), own)?;
     let Common { asked, maker, .. } = *common;
@@ -247,9 +248,9 @@ pub(crate) fn read_for_fuzzing(text: &str) {
         }
         service::secrets(&whole);
     }
-    let names: Vec<_> = service::bases(text)
+    let names: Vec<_> = bases::bases(text)
         .into_iter()
         .map(|base| (base, "other".to_owned()))
         .collect();
-    service::with_bases(text, &names);
+    bases::with_bases(text, &names);
 }

@@ -75,6 +75,11 @@ impl Names {
     }
 }
 
+/// Whether images of these names would have one.
+pub(crate) fn is_alike(one: &str, other: &str) -> bool {
+    one.split('/').map(component).eq(other.split('/').map(component))
+}
+
 /// A path component of a repository's name: lower case, separators only between others.
 fn component(text: &str) -> String {
     let mut name = String::with_capacity(text.len());

@@ -1,6 +1,7 @@
 //! What a compose file says of how images are built. Pure.
 
 use super::file;
+use crate::image;
 use contract::{BuildNetwork, BuildOptions, ImageReference, Platform};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
@@ -51,7 +52,7 @@ pub(super) fn all(whole: &Value, profiles: &[String]) -> Result<Vec<Service>, St
         let build = build
             .as_object()
             .ok_or_else(|| format!("services.{name}.build is neither a path nor a map"))?;
-        if let Some(other) = built.iter().find(|other| other.name.eq_ignore_ascii_case(name)) {
+        if let Some(other) = built.iter().find(|other| image::is_alike(&other.name, name)) {
             return Err(format!(
                 "the images of the services {} and {name} would have one name",
                 other.name
@@ -176,43 +177,11 @@ fn texts(value: Option<&Value>) -> Vec<String> {
 }
 
 /// An image's name as others are compared with it.
-fn tagged(image: &str) -> String {
+pub(super) fn tagged(image: &str) -> String {
     let name = image.rsplit('/').next().unwrap_or(image);
     if name.contains([':', '@']) {
         image.to_owned()
     } else {
         format!("{image}:latest")
     }
-}
-
-/// The images that a Dockerfile names.
-pub(super) fn bases(dockerfile: &str) -> Vec<String> {
-    dockerfile.lines().filter_map(base).map(tagged).collect()
-}
-
-/// A Dockerfile with other names for some images.
-pub(super) fn with_bases(dockerfile: &str, names: &[(String, String)]) -> String {
-    let line = |line: &str| match base(line).map(|image| (image, tagged(image))) {
-        Some((image, known)) => match names.iter().find(|(name, _)| *name == known) {
-            Some((_, local)) => line.replacen(image, local, 1),
-            None => line.to_owned(),
-        },
-        None => line.to_owned(),
-    };
-    let mut text: String = dockerfile.lines().map(line).collect::<Vec<_>>().join("\n");
-    text.push('\n');
-    text
-}
-
-/// The image that a line of a Dockerfile names: after `FROM`, or in `COPY --from=`.
-fn base(line: &str) -> Option<&str> {
-    let mut words = line.split_ascii_whitespace();
-    let first = words.next()?;
-    if first.eq_ignore_ascii_case("from") {
-        return words.find(|word| !word.starts_with("--"));
-    }
-    if first.eq_ignore_ascii_case("copy") {
-        return words.find_map(|word| word.strip_prefix("--from="));
-    }
-    None
 }

@@ -78,6 +78,7 @@ mod tests {
             "what is not known is taken to be so"
         );
         assert!(refused("other", EventType::Push, Some("src/x.rs")));
+        assert!(refused("release/1/x", EventType::Push, None), "* is a part of a path");
         assert!(refused("main", EventType::Tag, Some("src/x.rs")));
         assert!(refused("main", EventType::Push, Some("docs/x.md")));
         assert!(

@@ -1,12 +1,14 @@
 //! What a pipeline says, checked. Pure but for reading the file.
 
+use super::sandbox::WORKSPACE;
 use crate::{
     attempt::internal,
     context::confined,
     failure::{BuildFailure, Kind},
+    image,
 };
-use contract::{BuildNetwork, BuildQueueMessage, Pipeline, ProjectName, Step, StepType};
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use contract::{BuildNetwork, BuildQueueMessage, Pipeline, ProjectName, Step, StepType, pipeline::When};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 use std::{collections::HashMap, io::Read as _, path::Path};
@@ -138,6 +140,9 @@ impl Plan {
                 return Err(Finding::at(n, Spot::Name, format!("there are two steps {}", step.name)));
             }
         }
+        if let Some((n, text)) = same_image(steps) {
+            return Err(Finding::at(n, Spot::Name, text));
+        }
         let mut waits = Vec::new();
         for (n, step) in steps.iter().enumerate() {
             let needs = step.needs.iter().flatten().enumerate();
@@ -171,6 +176,26 @@ impl Plan {
             patterns,
         })
     }
+}
+
+/// A step whose image would replace that of one before it, if both are always made.
+fn same_image(steps: &[Step]) -> Option<(usize, String)> {
+    let made = |step: &&Step| step.step_type == StepType::Build && step.when == When::default();
+    let name = |step: &Step| match &step.image {
+        Some(image) => image.as_str().to_owned(),
+        None => step.name.to_string(),
+    };
+    for (n, step) in steps.iter().enumerate().filter(|(_, step)| made(step)) {
+        let mut before = steps.iter().take(n).filter(made);
+        if let Some(other) = before.find(|other| image::is_alike(&name(other), &name(step))) {
+            let text = format!(
+                "the images of the steps {} and {} would have one name",
+                other.name, step.name
+            );
+            return Some((n, text));
+        }
+    }
+    None
 }
 
 /// What is wrong with one step, whatever the others are.
@@ -218,12 +243,18 @@ fn mistake(step: &Step, pipeline: &Pipeline) -> Option<String> {
         if !inside {
             return Some(format!("cache: {} is no path from the root", cache.path));
         }
+        if cache.path.trim_end_matches('/') == WORKSPACE {
+            return Some(format!("cache: {WORKSPACE} is where the source is"));
+        }
     }
     match kind {
         Run => {
             let Some(script) = &step.script else {
                 return Some("a step of the type run has a script".to_owned());
             };
+            if script.0.trim().is_empty() {
+                return Some("script: there is nothing in it".to_owned());
+            }
             if script.0.len() > LONGEST_SCRIPT {
                 return Some(format!("script: expected at most {} KiB", LONGEST_SCRIPT / 1024));
             }
@@ -261,7 +292,8 @@ impl Patterns {
         let set = |what: &str, patterns: &[String]| {
             let mut set = GlobSetBuilder::new();
             for pattern in patterns {
-                set.add(Glob::new(pattern).map_err(|error| format!("when.{what}: {error}"))?);
+                let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+                set.add(glob.map_err(|error| format!("when.{what}: {error}"))?);
             }
             set.build().map_err(|error| format!("when.{what}: {error}"))
         };
@@ -382,6 +414,17 @@ mod tests {
                 "- name: a\n  type: build\n  image: reg:5/x:y\n",
                 "3:3",
                 "without registry and tag",
+            ),
+            ("- name: a\n  script: ' '\n", "3:3", "nothing in it"),
+            (
+                "- name: a\n  script: x\n  cache: [{name: c, path: /workspace/}]\n",
+                "3:3",
+                "where the source is",
+            ),
+            (
+                "- {name: Image A, type: build}\n- {name: image a, type: build}\n",
+                "4:10",
+                "would have one name",
             ),
             ("  []\n", "1:1", "1 to 100 steps"),
             ("- name: a\n  script: 'x\n", "", "quote"),

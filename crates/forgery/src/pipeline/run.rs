@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     attempt::Steward,
-    failure::BuildFailure,
+    failure::{BuildFailure, Kind},
     images::{Maker, Outcome, Product},
     logs::Log,
 };
@@ -102,6 +102,14 @@ struct Course<'a> {
 
 /// Carries a plan out; what came out of it, in the order of its steps.
 pub(crate) async fn run<S: Steward>(plan: &Plan, scene: Scene<'_, S>) -> Result<Vec<Outcome>, BuildFailure> {
+    let wants = plan.pipeline.steps.iter().find(|step| !step.artifacts.is_empty());
+    if let (Some(step), None) = (wants, &scene.maker.tools.config.artifacts) {
+        let text = format!(
+            "{} has artifacts, and this forgery keeps none; see artifacts.dir",
+            step.name
+        );
+        return Err(BuildFailure::new(Kind::NotConfigured, text));
+    }
     let sandbox = Sandbox::new(scene.maker, scene.worktree, scene.scratch, &plan.pipeline).await?;
     let products = Products::default();
     let stepping = Stepping {

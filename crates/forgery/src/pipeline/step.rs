@@ -216,7 +216,7 @@ impl<S: Steward> Stepping<'_, S> {
 
     /// What a script finds in its environment; later ones win.
     fn environment(&self, step: &Step) -> Vec<String> {
-        let own = own(self.maker.message, self.maker.attempt, step.name.as_str());
+        let own = own(self.maker, step.name.as_str());
         let asked = &options(self.maker.message).environment;
         let mut all = BTreeMap::new();
         for (name, value) in own.iter().chain(asked).chain(&self.pipeline.env).chain(&step.env) {
@@ -342,7 +342,13 @@ fn pairs<'a>(all: impl Iterator<Item = (&'a String, &'a String)>) -> Vec<String>
 }
 
 /// What every script is told of its build.
-fn own(message: &BuildQueueMessage, attempt: u32, step: &str) -> BTreeMap<String, String> {
+fn own(maker: &Maker<'_>, step: &str) -> BTreeMap<String, String> {
+    let Maker {
+        message,
+        attempt,
+        commit,
+        ..
+    } = *maker;
     let data = message.webhook_data.as_ref();
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
     let number = data.and_then(|data| data.pull_request.as_ref()?.number);
@@ -351,7 +357,7 @@ fn own(message: &BuildQueueMessage, attempt: u32, step: &str) -> BTreeMap<String
         ("FORGE".to_owned(), "true".to_owned()),
         ("FORGE_BUILD_ID".to_owned(), message.id.to_string()),
         ("FORGE_PROJECT".to_owned(), message.project_name.to_string()),
-        ("FORGE_COMMIT".to_owned(), message.commit_hash.to_string()),
+        ("FORGE_COMMIT".to_owned(), commit.to_string()),
         (
             "FORGE_BRANCH".to_owned(),
             text(message.branch.as_ref().map(Branch::as_str)),
