@@ -218,8 +218,9 @@ async fn one(
     }
     let mut options: BuildOptions = options(asked).clone();
     service.adjust(&mut options);
-    let mut args = asked.build_args.clone().unwrap_or_default();
-    args.extend(service.args.clone());
+    // Whoever asks for the build has the last word, as with Compose's --build-arg.
+    let mut args = service.args.clone();
+    args.extend(asked.build_args.clone().unwrap_or_default());
     let repository = format!("{}/{}", image::repository(asked), service.name);
     maker
         .make(Wish {

@@ -97,16 +97,26 @@ fn variables(folder: &Path, environment: &BTreeMap<String, String>) -> Result<BT
             let Some((name, value)) = line.split_once('=') else {
                 continue;
             };
-            let value = value.trim();
-            let quoted = ['"', '\'']
-                .iter()
-                .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
-            let plain = || value.split(" #").next().unwrap_or(value).trim_end();
-            variables.insert(name.trim().to_owned(), quoted.unwrap_or_else(plain).to_owned());
+            let mut known = variables.clone();
+            known.extend(environment.clone());
+            variables.insert(name.trim().to_owned(), dotenv_value(value.trim(), &known));
         }
     }
     variables.extend(environment.clone());
     Ok(variables)
+}
+
+/// A value of `.env` (Compose, "Environment file syntax"): in single quotes as it is, else with variables in it; what is
+/// behind the quotes, or after ` #`, is a comment.
+fn dotenv_value(text: &str, known: &BTreeMap<String, String>) -> String {
+    let quoted = |quote: char| text.strip_prefix(quote)?.split_once(quote).map(|(inner, _)| inner);
+    if let Some(inner) = quoted('\'') {
+        return inner.to_owned();
+    }
+    let plain = || text.split(" #").next().unwrap_or(text).trim_end();
+    let value = quoted('"').unwrap_or_else(plain);
+    // A $ that names nothing is one of its own here.
+    interpolate(value, known).unwrap_or_else(|_odd| value.to_owned())
 }
 
 /// One file, with its variables filled in and its short forms made long.
@@ -247,5 +257,36 @@ fn merge(below: &mut Value, above: Value) {
             }
         }
         (below, above) => *below = above,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_env_files_are_those_that_compose_reads() {
+        let known = BTreeMap::from([("B".to_owned(), "b".to_owned())]);
+        for (text, expected) in [
+            ("plain # comment", "plain"),
+            ("no#comment", "no#comment"),
+            ("\"quoted # inside\" # c", "quoted # inside"),
+            ("'as it is: $B' # c", "as it is: $B"),
+            ("${B}/more", "b/more"),
+            ("\"$B-x\"", "b-x"),
+            ("pa$ss $", "pa$ss $"),
+        ] {
+            assert_eq!(dotenv_value(text, &known), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_service_has_the_platform_that_it_says() {
+        let text = "services: {a: {platform: linux/arm64, build: .}}\n";
+        let whole = parse("compose.yaml", text, &BTreeMap::new()).unwrap();
+        let services = super::super::service::all(&whole, &[]).unwrap();
+        let mut options = contract::BuildOptions::default();
+        services[0].adjust(&mut options);
+        assert_eq!(options.platforms.len(), 1);
     }
 }

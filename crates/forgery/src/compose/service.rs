@@ -100,6 +100,9 @@ fn read(name: &str, service: &Value, build: &Map<String, Value>) -> Result<Servi
             _ => return Err(format!("{key} cannot be honoured by this forgery")),
         }
     }
+    if let Some(platform) = service.get("platform").filter(|_| read.platforms.is_empty()) {
+        read.platforms = parsed("platform", &Value::from(vec![platform.clone()]))?;
+    }
     if read.context.contains("://") || read.context.starts_with("git@") {
         return Err(format!("context: {} is not in the repository", read.context));
     }
