@@ -15,6 +15,8 @@ pub(crate) struct Words {
     pub(crate) title: String,
     /// What there is to say besides, a name and a text each.
     pub(crate) facts: Vec<(&'static str, String)>,
+    /// Where people see it.
+    pub(crate) link: Option<String>,
     /// The last lines of the log, if it failed.
     pub(crate) tail: Vec<String>,
 }
@@ -53,6 +55,14 @@ pub(crate) fn check_name(notification: &Notification) -> String {
 /// A text of what a notification carries.
 pub(crate) fn text<'a>(notification: &'a Notification, name: &str) -> Option<&'a str> {
     notification.data.get(name).and_then(Value::as_str)
+}
+
+/// Where people see what it is about; nothing that a browser takes for something else than a page.
+fn link(notification: &Notification) -> Option<String> {
+    let kind = notification.resource.kind.to_lowercase();
+    let link = notification.data.get("links")?.get(kind)?.as_str()?;
+    let is_web = ["https://", "http://"].iter().any(|scheme| link.starts_with(scheme));
+    is_web.then(|| link.to_owned())
 }
 
 // === impl Words ===
@@ -97,12 +107,15 @@ impl Words {
             let parts = [("Failure", "kind"), ("Step", "step"), ("Exit code", "exit_code")];
             facts.extend(parts.into_iter().filter_map(|(name, key)| Some((name, of(key)?))));
         }
+        let link = link(notification);
+        facts.extend(link.iter().map(|link| ("See", link.clone())));
         let tail = notification.data.get("log_tail").and_then(Value::as_array);
         let tail = tail.into_iter().flatten().filter_map(Value::as_str);
         Self {
             mood,
             title,
             facts,
+            link,
             tail: tail.map(ToOwned::to_owned).collect(),
         }
     }
@@ -132,6 +145,30 @@ mod tests {
         assert_eq!(words.title, "Build timed out: org/repo#42 on main");
         assert_eq!(words.mood, Mood::Bad);
         assert_eq!(words.facts[0], ("Reason", "it took too long".to_owned()));
+        let links = json!({"build": "https://ci.example.org/7"});
+        notification.data.insert("links".to_owned(), links);
+        notification.data.insert(
+            "failure".to_owned(),
+            json!({"kind": "build_failed", "step": "test", "exit_code": 3}),
+        );
+        let words = Words::new(&notification);
+        let facts: Vec<_> = words
+            .facts
+            .iter()
+            .map(|(name, text)| format!("{name} {text}"))
+            .collect();
+        for expected in [
+            "Failure build_failed",
+            "Step test",
+            "Exit code 3",
+            "See https://ci.example.org/7",
+        ] {
+            assert!(facts.iter().any(|fact| fact == expected), "{expected}: {facts:?}");
+        }
+        notification
+            .data
+            .insert("links".to_owned(), json!({"build": "javascript:x"}));
+        assert_eq!(Words::new(&notification).link, None);
         notification.event_type = "nonsense".to_owned();
         assert_eq!(Words::new(&notification).mood, Mood::Neutral);
     }

@@ -1,6 +1,11 @@
 //! What can be configured.
 
-use crate::{archive::Place, retention::Kept, store::Database};
+use crate::{
+    archive::Place,
+    notice::links::{self, Links},
+    retention::Kept,
+    store::Database,
+};
 use bus::Settings;
 use chassis::{Origin, Secret, Setting, Values};
 use contract::{
@@ -20,6 +25,7 @@ pub struct Config {
     pub(crate) admin_token: Option<Secret>,
     pub(crate) origins: Vec<Origin>,
     pub(crate) public_badges: bool,
+    pub(crate) links: Links,
     pub(crate) hooks: Option<Hooks>,
     pub(crate) bus: Settings,
     pub(crate) webhooks: List<WebhookDelivery>,
@@ -114,6 +120,16 @@ const BADGES: Setting = Setting::new(
 )
 .env(&["BADGES"])
 .default("private");
+const BUILD_LINK: Setting = Setting::new(
+    "links.build",
+    "Where people see a build, for notifications; {id}, {project} and {commit} are filled in",
+)
+.env(&["PROW_BUILD_LINK"]);
+const DEPLOYMENT_LINK: Setting = Setting::new(
+    "links.deployment",
+    "Where people see a deployment; {id} and {project} are filled in",
+)
+.env(&["PROW_DEPLOYMENT_LINK"]);
 const GITHUB_API: Setting = Setting::new("github.api_url", "Base URL of GitHub's API")
     .env(&["GITHUB_API_URL"])
     .default("https://api.github.com");
@@ -232,6 +248,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ADMIN_TOKEN,
     ORIGINS,
     BADGES,
+    BUILD_LINK,
+    DEPLOYMENT_LINK,
     GITHUB_API,
     APP_ID,
     APP_KEY,
@@ -315,6 +333,7 @@ impl Config {
             data_dir,
             origins: values.list(&ORIGINS),
             public_badges: badges == "public",
+            links: links(values),
             hooks: hooks(values),
             logs,
             events: route::build_events(&builds),
@@ -393,6 +412,24 @@ fn kept(values: &mut Values) -> Option<Kept> {
 }
 
 /// A list by its configured name.
+/// Where people see what notifications are about.
+fn links(values: &mut Values) -> Links {
+    let mut link = |setting: &Setting| {
+        let template: String = values.optional(setting)?;
+        match links::mistake(&template) {
+            Some(mistake) => {
+                values.refuse(setting, mistake);
+                None
+            }
+            None => Some(template),
+        }
+    };
+    Links {
+        build: link(&BUILD_LINK),
+        deployment: link(&DEPLOYMENT_LINK),
+    }
+}
+
 fn list<T: Message>(values: &mut Values, setting: &Setting, usual: List<T>) -> Option<List<T>> {
     let name: String = values.get(setting)?;
     usual.named(&name).map_err(|error| values.refuse(setting, error)).ok()

@@ -2,6 +2,7 @@
 
 use crate::{
     Config,
+    notice::links::Links,
     stop::stop,
     store::{Intent, Route, Store},
 };
@@ -27,6 +28,7 @@ pub(crate) struct Dispatcher {
     notifications: Producer<Notification>,
     deployments: Producer<DeploymentQueueMessage>,
     canceller: Canceller,
+    links: Links,
     kick: Kick,
 }
 
@@ -53,6 +55,7 @@ impl Dispatcher {
             notifications: bus.producer(&config.notifications),
             deployments: bus.producer(&config.deployments),
             canceller: bus.canceller(&config.builds, &config.cancel_channel),
+            links: config.links.clone(),
             kick: Kick::default(),
         }
     }
@@ -113,9 +116,12 @@ impl Dispatcher {
     }
 
     async fn carry(&self, route: Route, intent: &Intent) -> Result<(), Error> {
+        let linked = (route == Route::Notifications)
+            .then(|| self.links.add(&intent.payload))
+            .flatten();
         let parcel = Parcel {
             id: intent.message_id.clone(),
-            payload: intent.payload.clone().into(),
+            payload: linked.unwrap_or_else(|| intent.payload.clone()).into(),
             lane: intent.priority.as_str().to_owned(),
             once: None,
             copy_to: None,

@@ -1,6 +1,7 @@
 //! What others are told. Pure.
 
 pub(crate) mod change;
+pub(crate) mod links;
 pub(crate) mod service;
 
 use crate::store::{Build, Deployment, Error, Intent, Status};

@@ -157,3 +157,13 @@ pub(crate) fn message(id: &str, url: &str, commit: &str) -> Value {
         "strategy": "local", "push_artifact": false,
     })
 }
+
+#[tokio::test]
+async fn notifications_say_where_people_see_a_build() {
+    let forge = Forge::start_with(1, &[("PROW_BUILD_LINK", "https://ci.example.org/builds/{id}")]).await;
+    forge.push(&forge.repo(QUICK)).await;
+    let told = forge.told("build.succeeded").await;
+    let uid = told.body["resource"]["uid"].as_str().unwrap();
+    let link = format!("https://ci.example.org/builds/{uid}");
+    assert_eq!(told.body["data"]["links"], serde_json::json!({"build": link}));
+}

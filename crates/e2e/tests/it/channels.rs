@@ -122,8 +122,10 @@ async fn a_commit_in_github_shows_what_has_become_of_it() {
     let api = format!("{}api/v3", github.url());
     let settings = [("GITHUB_STATUS_TOKEN", "ghp_1"), ("GITHUB_API_URL", api.as_str())];
     let notifier = Notifier::start(&[], &settings).await;
-    let data =
-        |status: &str| json!({"status": status, "repository": "https://127.0.0.1/acme/app.git", "branch": "main"});
+    let data = |status: &str| {
+        json!({"status": status, "repository": "https://127.0.0.1/acme/app.git", "branch": "main",
+            "links": {"build": "https://ci.example.org/7"}})
+    };
     let started = notifier.tell_more("build.started", 1, &data("building"));
     assert_eq!(notifier.ended(&started, "github-status").await["state"], "done");
     let succeeded = notifier.tell_more("build.succeeded", 2, &data("success"));
@@ -137,6 +139,7 @@ async fn a_commit_in_github_shows_what_has_become_of_it() {
             (path.as_str(), &json!(state))
         );
         assert_eq!(asked.body["context"], "forge");
+        assert_eq!(asked.body["target_url"], "https://ci.example.org/7");
         assert_eq!(asked.header("authorization"), "Bearer ghp_1");
         assert_eq!(asked.header("x-github-api-version"), "2022-11-28");
     }

@@ -146,6 +146,9 @@ fn run(notification: &Notification) -> Option<Value> {
         },
     });
     let fields = run.as_object_mut()?;
+    if let Some(link) = &words.link {
+        fields.insert("details_url".to_owned(), json!(link));
+    }
     if let Some(conclusion) = conclusion {
         fields.insert("conclusion".to_owned(), json!(conclusion));
         fields.insert("completed_at".to_owned(), json!(notification.timestamp));

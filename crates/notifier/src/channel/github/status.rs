@@ -47,8 +47,9 @@ impl GithubStatus {
             return Ok(Reply::NothingToSay);
         }
         let path = format!("statuses/{}", place.commit);
+        let words = Words::new(&notification);
         let body = json!({
-            "state": state, "context": context, "description": cut(&Words::new(&notification).title, LONGEST),
+            "state": state, "context": context, "description": cut(&words.title, LONGEST), "target_url": words.link,
         });
         let answer = self.0.ask(telling, place, Method::POST, &path, Some(&body)).await?;
         if answer.status == 201 {
