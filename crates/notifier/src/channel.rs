@@ -17,6 +17,7 @@ use crate::{
 };
 use bus::{Courier, Pace};
 use bytes::Bytes;
+use chassis::Secret;
 use contract::{Message as _, Notification};
 use reqwest::{Client, Method};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -106,7 +107,24 @@ impl Channel {
             Self::Agent(agent) => Box::pin(agent.tell(telling)).await,
             Self::Linear(linear) => Box::pin(linear.tell(telling)).await,
         };
-        told.unwrap_or_else(|reply| reply)
+        match (told.unwrap_or_else(|reply| reply), self.secret()) {
+            (Reply::Status(status, asked, body), Some(secret)) => {
+                Reply::Status(status, asked, body.replace(secret.expose(), "***"))
+            }
+            (reply, _) => reply,
+        }
+    }
+
+    /// What it says of us: a receiver may say it back, and what it says is kept for people.
+    const fn secret(&self) -> Option<&Secret> {
+        match self {
+            Self::Webhook(_) | Self::Email(_) => None,
+            Self::Slack(slack) => slack.secret(),
+            Self::GithubStatus(GithubStatus(github)) | Self::GithubCheck(GithubCheck(github)) => github.secret(),
+            Self::Dashboard(dashboard) => Some(dashboard.secret()),
+            Self::Agent(agent) => agent.secret(),
+            Self::Linear(linear) => Some(linear.secret()),
+        }
     }
 
     /// What it is called.

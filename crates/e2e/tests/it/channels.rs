@@ -191,6 +191,17 @@ async fn the_dashboard_hears_in_its_own_words() {
 }
 
 #[tokio::test]
+async fn what_a_receiver_says_back_of_us_is_not_kept() {
+    let echo = Recorder::start(|asked, _| (400, Vec::new(), json!({"you said": asked.header("x-api-key")}))).await;
+    let api = echo.url();
+    let notifier = Notifier::start(&[], &[("API_URL", api.as_str()), ("API_KEY", "k-secret")]).await;
+    let dead = notifier.ended(&notifier.tell("build.failed"), "dashboard").await;
+    let body = dead["attempts"][0]["body"].as_str().unwrap();
+    assert!(body.contains("you said") && !body.contains("k-secret"), "{dead}");
+    assert_eq!(echo.asked()[0].header("x-api-key"), "k-secret");
+}
+
+#[tokio::test]
 async fn who_wants_mail_gets_one_for_what_has_ended() {
     let certificate = Certificate::of_localhost();
     let mail = Mail::start(Some((certificate.path(), certificate.key()))).await;

@@ -56,6 +56,10 @@ impl Agent {
         Self { url, key, kind }
     }
 
+    pub(super) const fn secret(&self) -> Option<&Secret> {
+        self.key.as_ref()
+    }
+
     pub(super) const fn url(&self) -> &Url {
         &self.url
     }

@@ -25,6 +25,10 @@ impl Dashboard {
         Self { url, key }
     }
 
+    pub(super) const fn secret(&self) -> &Secret {
+        &self.key
+    }
+
     pub(super) const fn url(&self) -> &Url {
         &self.url
     }

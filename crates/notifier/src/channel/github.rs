@@ -63,6 +63,14 @@ impl Github {
         &self.api
     }
 
+    /// An app's token is good for an hour, and is not sent for longer.
+    pub(super) const fn secret(&self) -> Option<&Secret> {
+        match &self.access {
+            Access::Token(token) => Some(token),
+            Access::App(_) => None,
+        }
+    }
+
     /// The commit that a notification is about, if it is one of this GitHub's.
     fn place<'a>(&self, notification: &'a Notification) -> Option<Place<'a>> {
         let commit = notification.correlation.commit.as_deref()?;

@@ -93,6 +93,10 @@ impl Linear {
         }
     }
 
+    pub(super) const fn secret(&self) -> &Secret {
+        &self.key
+    }
+
     pub(super) const fn url(&self) -> &Url {
         &self.api
     }
@@ -215,6 +219,10 @@ impl Linear {
             (_, _, Some(message)) if message.starts_with("Entity not found") => Trouble::Missing,
             (_, _, Some(message)) if answer.status < 500 => Trouble::Refused(cut(message, 500)),
             (200, None, None) => match said.get_mut("data").map(Value::take) {
+                // Mutations say so besides.
+                Some(Value::Object(data)) if data.values().any(|said| said.get("success") == Some(&false.into())) => {
+                    Trouble::Refused("that it has not done it".to_owned())
+                }
                 Some(data) if !data.is_null() => return Ok(data),
                 _ => Trouble::Other(Reply::Nothing("Linear's answer cannot be understood".to_owned())),
             },

@@ -60,6 +60,13 @@ const LONGEST: usize = 3_000;
 // === impl Slack ===
 
 impl Slack {
+    pub(super) const fn secret(&self) -> Option<&Secret> {
+        match self {
+            Self::Webhook(_) => None,
+            Self::Bot(bot, _) => Some(&bot.token),
+        }
+    }
+
     pub(super) const fn url(&self) -> &Url {
         match self {
             Self::Webhook(url) => url,
