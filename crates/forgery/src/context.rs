@@ -120,7 +120,7 @@ impl Context {
         let mut tar = tar::Builder::new(to);
         tar.follow_symlinks(false);
         if !self.folder.as_os_str().is_empty() {
-            self.add_folder(&mut tar, "")?;
+            self.add_folder(&mut tar, Path::new(""))?;
         }
         for (name, text) in &self.own {
             let mut header = tar::Header::new_gnu();
@@ -131,26 +131,21 @@ impl Context {
         tar.into_inner()?.flush()
     }
 
-    fn add_folder<W: io::Write>(&self, tar: &mut tar::Builder<W>, below: &str) -> io::Result<()> {
+    fn add_folder<W: io::Write>(&self, tar: &mut tar::Builder<W>, below: &Path) -> io::Result<()> {
         let mut entries = fs::read_dir(self.folder.join(below))?.collect::<io::Result<Vec<_>>>()?;
         entries.sort_by_key(fs::DirEntry::file_name); // The same checkout gives the same stream.
         for entry in entries {
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else { continue };
-            let path = if below.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{below}/{name}")
-            };
+            let path = below.join(entry.file_name());
+            let text = path.to_string_lossy(); // Rules are text; names need not be.
             let folder = entry.file_type()?.is_dir();
-            if self.own.iter().any(|(own, _)| *own == path) {
+            if self.own.iter().any(|(own, _)| *own == text) {
                 continue; // Whatever it is: a link would not be followed.
             }
-            let excluded = self.ignore.excludes(&path) && !self.is_needed(&path);
+            let excluded = self.ignore.excludes(&text) && !self.is_needed(&text);
             if !excluded {
-                add(tar, &entry.path(), Path::new(&path), Modes::Git)?;
+                add(tar, &entry.path(), &path, Modes::Git)?;
             }
-            if folder && (!excluded || !self.ignore.is_final() || self.dockerfile.starts_with(&format!("{path}/"))) {
+            if folder && (!excluded || !self.ignore.is_final() || self.dockerfile.starts_with(&format!("{text}/"))) {
                 self.add_folder(tar, &path)?;
             }
         }
@@ -312,6 +307,25 @@ mod tests {
             .map(|e| e.unwrap().path().unwrap().display().to_string())
             .collect();
         assert_eq!(paths, [".dockerignore", "Dockerfile", "sub/deep/kept"]);
+    }
+
+    #[test]
+    fn a_file_whose_name_is_no_text_is_sent_like_others() {
+        use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("Dockerfile"), "FROM x").unwrap();
+        let odd = std::ffi::OsString::from_vec(b"caf\xe9".to_vec());
+        fs::create_dir(folder.path().join(&odd)).unwrap();
+        fs::write(folder.path().join(&odd).join("a"), "b").unwrap();
+        let mut bytes = Vec::new();
+        let context = Context::find(folder.path(), &message()).unwrap();
+        context.write(&mut bytes).unwrap();
+        let mut archive = tar::Archive::new(&bytes[..]);
+        let mut paths = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().into_owned());
+        assert!(paths.any(|path| path.as_os_str().as_bytes() == b"caf\xe9/a"));
     }
 
     #[test]

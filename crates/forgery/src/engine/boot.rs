@@ -5,7 +5,8 @@ use crate::failure::{BuildFailure, Kind};
 use bollard::{errors::Error, models::BollardDate, query_parameters::InspectNetworkOptions};
 use tokio::time::timeout;
 
-/// The network that an engine makes anew whenever it starts. Nothing else in its API says when that was.
+/// The network that an engine makes anew when it starts, unless `live-restore` has kept containers running on it. Nothing
+/// else in its API says when that was.
 const DEFAULT_BRIDGE: &str = "bridge";
 
 /// The run of the engine that something was begun in.
@@ -16,7 +17,8 @@ const DEFAULT_BRIDGE: &str = "bridge";
 #[derive(Debug)]
 pub(crate) struct Boot {
     engine: Engine,
-    /// When it began; unknown, if the engine has no default bridge (`--bridge=none`), or did not say.
+    /// When it began; unknown, if the engine has no default bridge (`--bridge=none`), or did not say. Then it is only seen
+    /// whether one answers.
     began: Option<BollardDate>,
 }
 

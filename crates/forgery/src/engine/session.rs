@@ -78,7 +78,12 @@ impl Session {
         let opened = match host.split_once("://") {
             Some(("tcp" | "http", address)) => upgrade(TcpStream::connect(address).await, &id).await,
             Some(("unix", path)) => upgrade(UnixStream::connect(path).await, &id).await,
-            _ => upgrade(UnixStream::connect(USUAL_SOCKET).await, &id).await,
+            None => upgrade(UnixStream::connect(USUAL_SOCKET).await, &id).await,
+            // Not at an engine that is somebody else's.
+            Some((scheme, _)) => {
+                let text = format!("builds are not made by way of {scheme} (DOCKER_HOST); use unix or tcp");
+                return Err(BuildFailure::new(Kind::NotConfigured, text));
+            }
         };
         let connection = opened.map_err(|error| {
             let text = format!("the engine opens no session: {error}");
