@@ -29,6 +29,8 @@ use std::{
 /// What is to be built of a compose file.
 #[derive(Clone, Debug)]
 pub(crate) struct Project {
+    /// The checkout: nothing leads out of it.
+    root: PathBuf,
     /// What paths are relative to.
     folder: PathBuf,
     services: Vec<Service>,
@@ -47,6 +49,8 @@ pub(crate) struct Common<'a> {
     pub(crate) hidden: BTreeMap<String, Secret>,
 }
 
+/// What a Dockerfile is called in a context that it is not in.
+const APART: &str = ".forge.Dockerfile";
 /// So many images are built at once.
 const AT_ONCE: usize = 4;
 
@@ -63,14 +67,18 @@ impl Project {
         })?;
         let wanted = options(message);
         let files: Vec<String> = wanted.compose_files.iter().map(RelativePath::to_string).collect();
-        let whole = file::read(&folder, &files, &wanted.environment).map_err(invalid)?;
+        // As with `docker compose --file`: of several files the first one's folder is the project's.
+        let first = files.first().and_then(|file| Path::new(file).parent());
+        let own = folder.join(first.unwrap_or_else(|| Path::new("")));
+        let whole = file::read(&folder, &own, &files, &wanted.environment).map_err(invalid)?;
         let services = service::all(&whole, &wanted.compose_profiles).map_err(invalid)?;
         if services.is_empty() {
             return Err(invalid("no service of the compose file has a build section".to_owned()));
         }
         Ok(Self {
             secrets: service::secrets(&whole),
-            folder,
+            root: worktree.to_owned(),
+            folder: own,
             services,
         })
     }
@@ -107,7 +115,7 @@ impl Project {
             Source::Ours(own) => return Ok(named.get(own).cloned()),
             Source::File(path) => path,
         };
-        let file = confined(&self.folder, &self.folder.join(path)).filter(|file| file.is_file());
+        let file = confined(&self.root, &self.folder.join(path)).filter(|file| file.is_file());
         let file = file.ok_or_else(|| invalid(format!("the secret {name}: there is no file {path}")))?;
         let text = file::bounded(&file, path).map_err(|text| invalid(format!("the secret {name}: {text}")))?;
         let Ok(value) = text.parse();
@@ -133,7 +141,7 @@ impl Project {
             return Ok(text.clone());
         }
         let name = service.dockerfile.as_deref().unwrap_or("Dockerfile");
-        let file = confined(&self.folder, &self.folder.join(&service.context).join(name));
+        let file = confined(&self.root, &self.folder.join(&service.context).join(name));
         let Some(file) = file.filter(|file| file.is_file()) else {
             let text = format!(
                 "there is no {name} in {} for the service {}",
@@ -203,12 +211,12 @@ async fn one(
 ) -> Result<Product, BuildFailure> {
     let folder = project.folder.join(&service.context);
     let text = project.dockerfile(service)?;
-    let own = if bases.is_empty() && service.dockerfile_inline.is_none() {
-        None
-    } else {
-        Some(bases::with_bases(&text, &bases))
-    };
-    let context = Context::of(&project.folder, &folder, service.dockerfile.as_deref(), own)?;
+    let name = service.dockerfile.as_deref().unwrap_or("Dockerfile");
+    // One that is somewhere else in the repository is sent with the context.
+    let is_apart = service.dockerfile_inline.is_some() || confined(&folder, &folder.join(name)).is_none();
+    let own = (is_apart || !bases.is_empty()).then(|| bases::with_bases(&text, &bases));
+    let name = if is_apart { APART } else { name };
+    let context = Context::of(&project.root, &folder, Some(name), own)?;
     let Common { asked, maker, .. } = *common;
     let mut secrets = common.secrets.clone();
     for (id, name) in &service.secrets {

@@ -38,6 +38,38 @@ secrets:
 ";
 
 #[tokio::test]
+async fn a_compose_file_in_a_folder_of_its_own_builds_what_is_beside_it() {
+    let forge = Forge::start().await;
+    let repo = forge.repo("FROM busybox\nRUN exit 1\n");
+    let compose = "services:\n\
+        \x20 app: {build: {context: .., dockerfile: docker/app.Dockerfile, args: {V: '${V}', W: file}}}\n\
+        \x20 lib: {build: {context: ../lib, dockerfile: ../docker/lib.Dockerfile}}\n\
+        \x20 inline: {build: {context: .., dockerfile_inline: 'FROM busybox'}}\n";
+    repo.commit(
+        &[
+            ("docker/compose.yaml", compose),
+            ("docker/.env", "V='quoted' # here\n"),
+            (
+                "docker/app.Dockerfile",
+                "FROM busybox\nARG V\nARG W\nCOPY lib/a /a\nRUN test \"$V $W\" = 'quoted asked'\n",
+            ),
+            ("docker/lib.Dockerfile", "FROM busybox\nCOPY a /a\n"),
+            ("lib/a", "1"),
+        ],
+        "a folder",
+    );
+    let asked = json!({
+        "type": "compose", "build_args": {"W": "asked"}, "options": {"compose_files": ["docker/compose.yaml"]},
+    });
+    let built = build(&forge, &repo, asked).await;
+    assert_eq!(built["status"], "success", "{built}");
+    for service in ["app", "lib", "inline"] {
+        let name = format!("{}/{service}", repo.name);
+        assert!(forge.registry.digest(&name, &repo.head()).await.is_some(), "{service}");
+    }
+}
+
+#[tokio::test]
 async fn every_service_with_a_build_section_becomes_an_image() {
     let secrets = tempfile::tempdir().unwrap();
     let dir = secrets.path().to_str().unwrap().to_owned();

@@ -30,9 +30,14 @@ const LARGEST_FILLED: usize = 4 * 1024 * 1024;
 /// How far `extends` may lead.
 const DEEPEST: usize = 16;
 
-/// All files as one.
-pub(super) fn read(folder: &Path, files: &[String], environment: &BTreeMap<String, String>) -> Result<Value, String> {
-    let variables = variables(folder, environment)?;
+/// All files as one; their names are relative to one folder, and `.env` is in that of the project.
+pub(super) fn read(
+    folder: &Path,
+    project: &Path,
+    files: &[String],
+    environment: &BTreeMap<String, String>,
+) -> Result<Value, String> {
+    let variables = variables(project, environment)?;
     let files = if files.is_empty() {
         usual(folder)?
     } else {
