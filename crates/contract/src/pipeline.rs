@@ -301,14 +301,20 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMore<T> {
                 self.visit_str(&number.to_string())
             }
 
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Self::Value, E> {
-                self.visit_str(&number.to_string())
+            // `1.10` is not `1.1`, and nobody can tell any more which it was.
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Self::Value, E> {
+                Err(E::custom(
+                    "a number with a point is not taken for a text: put it in quotes",
+                ))
             }
 
             fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 let mut all = Vec::new();
                 while let Some(next) = list.next_element()? {
                     all.push(next);
+                }
+                if all.is_empty() {
+                    return Err(de::Error::custom("expected at least one"));
                 }
                 Ok(all)
             }
@@ -357,7 +363,7 @@ mod schema {
 
         fn json_schema(generator: &mut SchemaGenerator) -> Schema {
             let one = generator.subschema_for::<T>();
-            json_schema!({"anyOf": [one.clone(), {"type": "array", "items": one}]})
+            json_schema!({"anyOf": [one.clone(), {"type": "array", "items": one, "minItems": 1}]})
         }
     }
 }
