@@ -411,7 +411,6 @@ fn kept(values: &mut Values) -> Option<Kept> {
     Some(kept)
 }
 
-/// A list by its configured name.
 /// Where people see what notifications are about.
 fn links(values: &mut Values) -> Links {
     let mut link = |setting: &Setting| {
@@ -430,6 +429,7 @@ fn links(values: &mut Values) -> Links {
     }
 }
 
+/// A list by its configured name.
 fn list<T: Message>(values: &mut Values, setting: &Setting, usual: List<T>) -> Option<List<T>> {
     let name: String = values.get(setting)?;
     usual.named(&name).map_err(|error| values.refuse(setting, error)).ok()
