@@ -3,7 +3,7 @@
 //! A run holds the lock of a file that is named after its build. The kernel frees it when the run dies, and the next one
 //! on this machine removes what is left of it.
 
-use crate::{failure::BuildFailure, tools::Tools};
+use crate::{failure::BuildFailure, tools::Tools, workspace::is_free};
 use contract::BuildId;
 use std::{
     fs::{self, File},
@@ -64,8 +64,7 @@ pub(crate) async fn clear_dead(tools: &Tools) {
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = name.filter(|name| !name.starts_with('.')); // Just being made.
         let build = name.and_then(|name| name.parse::<BuildId>().ok());
-        let is_dead = File::open(&file).is_ok_and(|file| file.try_lock().is_ok());
-        let (Some(build), true) = (build, is_dead) else {
+        let (Some(build), true) = (build, is_free(&file)) else {
             continue;
         };
         tracing::info!(%build, "removing what a run has left that was killed");

@@ -69,7 +69,9 @@ impl Project {
         let files: Vec<String> = wanted.compose_files.iter().map(RelativePath::to_string).collect();
         // As with `docker compose --file`: of several files the first one's folder is the project's.
         let first = files.first().and_then(|file| Path::new(file).parent());
-        let own = folder.join(first.unwrap_or_else(|| Path::new("")));
+        let first = first.unwrap_or_else(|| Path::new(""));
+        let own = confined(&folder, &folder.join(first))
+            .ok_or_else(|| invalid(format!("there is no folder {} for the compose file", first.display())))?;
         let whole = file::read(&folder, &own, &files, &wanted.environment).map_err(invalid)?;
         let services = service::all(&whole, &wanted.compose_profiles).map_err(invalid)?;
         if services.is_empty() {

@@ -14,7 +14,8 @@ pub(crate) struct Redactor {
     forms: Option<Arc<AhoCorasick>>,
     longest: usize,
     /// Parts of what is so long in base64 that programs break it into lines; any of them may be where a line begins.
-    parts: Option<Arc<AhoCorasick>>,
+    /// In order.
+    parts: Arc<[Part]>,
 }
 
 /// Shorter ones are found by chance too often, and say little when they are.
@@ -24,6 +25,8 @@ const MASK: &[u8] = b"***";
 const BROKEN: usize = 56;
 /// So much of them says nothing yet: six bytes.
 const PART: usize = 8;
+/// One of them.
+type Part = [u8; PART];
 
 // === impl Redactor ===
 
@@ -57,8 +60,7 @@ impl Redactor {
             })
             .flatten();
         let forms = automaton.map(Arc::new);
-        let parts = (!parts.is_empty()).then(|| AhoCorasick::new(&parts).ok()).flatten();
-        let parts = parts.map(Arc::new);
+        let parts = parts.into_iter().collect();
         (Self { forms, longest, parts }, short)
     }
 
@@ -72,14 +74,24 @@ impl Redactor {
 
     /// The same without parts of long base64, if there are any.
     fn without_parts(&self, text: &[u8]) -> Option<Vec<u8>> {
-        let parts = self.parts.as_ref().filter(|parts| parts.is_match(text))?;
-        let (mut clean, mut until) = (Vec::with_capacity(text.len()), 0);
-        for found in parts.find_overlapping_iter(text) {
-            if found.start() > until || until == 0 {
-                clean.extend_from_slice(text.get(until..found.start()).unwrap_or_default());
+        if self.parts.is_empty() {
+            return None;
+        }
+        let is_one = |window: &&[u8]| {
+            let part = window.first_chunk::<PART>();
+            part.is_some_and(|part| self.parts.binary_search(part).is_ok())
+        };
+        let (mut clean, mut until) = (Vec::new(), 0);
+        for (at, _) in text.windows(PART).enumerate().filter(|(_, window)| is_one(window)) {
+            // They lie one over the other; what they cover together is hidden once.
+            if clean.is_empty() || at > until {
+                clean.extend_from_slice(text.get(until..at).unwrap_or_default());
                 clean.extend_from_slice(MASK);
             }
-            until = until.max(found.end());
+            until = at + PART;
+        }
+        if clean.is_empty() {
+            return None;
         }
         clean.extend_from_slice(text.get(until..).unwrap_or_default());
         Some(clean)
@@ -139,11 +151,13 @@ fn forms_of(secret: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// Every part of its base64, if that is so long that it is broken into lines.
-fn parts_of(secret: &[u8]) -> Vec<Vec<u8>> {
+fn parts_of(secret: &[u8]) -> impl Iterator<Item = Part> {
     let whole = (0..3).flat_map(|before| base64(secret, before));
     let long = whole.filter(|form| form.len() > BROKEN);
-    long.flat_map(|form| form.windows(PART).map(<[u8]>::to_vec).collect::<Vec<_>>())
-        .collect()
+    long.flat_map(|form| {
+        let parts = form.windows(PART).filter_map(|window| window.first_chunk().copied());
+        parts.collect::<Vec<_>>()
+    })
 }
 
 /// What of its base64 does not depend on what stands around it, when so many bytes (by three) stand before.

@@ -94,7 +94,7 @@ fn sweep(work_dir: &Path) -> io::Result<()> {
         let ours = path
             .file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
-        if ours && is_abandoned(&path) {
+        if ours && is_free(&path.join(LOCK)) {
             tracing::info!(folder = %path.display(), "removing what a dead process left");
             match fs::remove_dir_all(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -107,9 +107,9 @@ fn sweep(work_dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A folder whose lock is free. One without a lock file is just being made, or empty anyway.
-fn is_abandoned(folder: &Path) -> bool {
-    File::open(folder.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok())
+/// Whether nobody who lives holds a lock file. One that is not there is just being made, or what it guards is empty anyway.
+pub(crate) fn is_free(lock: &Path) -> bool {
+    File::open(lock).is_ok_and(|lock| lock.try_lock().is_ok())
 }
 
 #[cfg(test)]

@@ -90,25 +90,38 @@ fn usual(folder: &Path) -> Result<Vec<String>, String> {
 
 /// The variables of `.env` beside the compose file, and those of the build, which win.
 fn variables(folder: &Path, environment: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
-    let mut variables = BTreeMap::new();
-    if let Some(path) = confined(folder, &folder.join(".env")).filter(|path| path.is_file()) {
-        let text = bounded(&path, ".env")?;
-        for line in text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        {
-            let line = line.strip_prefix("export ").unwrap_or(line);
-            let Some((name, value)) = line.split_once('=') else {
-                continue;
-            };
-            let mut known = variables.clone();
-            known.extend(environment.clone());
-            variables.insert(name.trim().to_owned(), dotenv_value(value.trim(), &known));
+    let Some(path) = confined(folder, &folder.join(".env")).filter(|path| path.is_file()) else {
+        return Ok(environment.clone());
+    };
+    with_dotenv(&bounded(&path, ".env")?, environment)
+}
+
+/// Each value may have variables of lines above in it.
+fn with_dotenv(text: &str, environment: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
+    let (mut known, mut room) = (environment.clone(), LARGEST_FILLED);
+    for line in text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let Some((name, value)) = line.split_once('=') else {
+            continue;
+        };
+        let value = dotenv_value(value.trim(), &known);
+        take(&mut room, &value).map_err(|error| format!(".env: {error}"))?;
+        if !environment.contains_key(name.trim()) {
+            known.insert(name.trim().to_owned(), value);
         }
     }
-    variables.extend(environment.clone());
-    Ok(variables)
+    Ok(known)
+}
+
+/// Of all texts of a file there may be so much.
+fn take(room: &mut usize, text: &str) -> Result<(), String> {
+    let left = room.checked_sub(text.len());
+    *room = left.ok_or_else(|| format!("its texts have more than {} MiB", LARGEST_FILLED / (1024 * 1024)))?;
+    Ok(())
 }
 
 /// A value of `.env` (Compose, "Environment file syntax"): in single quotes as it is, else with variables in it; what is
@@ -161,8 +174,7 @@ fn fill(value: &mut Value, variables: &BTreeMap<String, String>, room: &mut usiz
             if text.contains('$') {
                 *text = interpolate(text, variables)?;
             }
-            let left = room.checked_sub(text.len());
-            *room = left.ok_or_else(|| format!("its texts have more than {} MiB", LARGEST_FILLED / (1024 * 1024)))?;
+            take(room, text)?;
         }
         Value::Array(list) => list.iter_mut().try_for_each(|one| fill(one, variables, room))?,
         Value::Object(map) => map.values_mut().try_for_each(|one| fill(one, variables, room))?,
@@ -283,6 +295,16 @@ mod tests {
         ] {
             assert_eq!(dotenv_value(text, &known), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn values_that_grow_from_line_to_line_are_bounded() {
+        let wins = BTreeMap::from([("A".to_owned(), "asked".to_owned())]);
+        let known = with_dotenv("A=file\nB=${A}!\nC=1\nC=2\n", &wins).unwrap();
+        assert_eq!([&known["A"], &known["B"], &known["C"]], ["asked", "asked!", "2"]);
+        let text = format!("X={}\n{}", "x".repeat(60_000), "Y=${X}\n".repeat(100_000));
+        let error = with_dotenv(&text, &BTreeMap::new()).unwrap_err();
+        assert!(error.contains(".env: its texts have more than 4 MiB"), "{error}");
     }
 
     #[test]
